@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_KERNEL_SYS_HPP
+#define VKRING_KERNEL_SYS_HPP
+
+// The system-call seam: every call that vkring makes, as a policy type that tests replace.
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <concepts>
+#include <cstddef>
+#include <ctime>
+#include <string_view>
+#include <type_traits>
+
+#include "vkring/core/error.hpp"
+
+namespace vkring::inline v0 {
+
+/// The real system calls, with their libc names, arguments and -1/errno convention.
+///
+/// Classes that make system calls are templates `basic_x<Sys = posix>`; a test passes a policy that
+/// counts, refuses or records. Every call that makes a descriptor makes it close-on-exec here, so
+/// that no caller can forget it.
+///
+/// EINTR is left to the caller, who decides per call with `retry_interrupted`:
+/// - retried: open, read, write, readv, writev, sendto, sendmsg, recvfrom, recvmsg, ftruncate,
+///   ioctl (the tun and vhost ioctls take locks interruptibly and have done nothing by then);
+/// - not retried: close (Linux has released the descriptor, which may be someone else's by now) and
+///   ppoll (waking up on a signal is what a caller of `wait` expects);
+/// - never fails with it: the rest.
+struct posix {
+  static int open(const char* path, int flags, mode_t mode = 0) noexcept {
+    return ::open(path, flags | O_CLOEXEC, mode);
+  }
+  static int close(int fd) noexcept { return ::close(fd); }
+  static ssize_t read(int fd, void* buffer, std::size_t size) noexcept {
+    return ::read(fd, buffer, size);
+  }
+  static ssize_t write(int fd, const void* buffer, std::size_t size) noexcept {
+    return ::write(fd, buffer, size);
+  }
+  static ssize_t readv(int fd, const iovec* pieces, int count) noexcept {
+    return ::readv(fd, pieces, count);
+  }
+  static ssize_t writev(int fd, const iovec* pieces, int count) noexcept {
+    return ::writev(fd, pieces, count);
+  }
+  static int ioctl(int fd, unsigned long request, void* argument) noexcept {
+    return ::ioctl(fd, request, argument);
+  }
+  /// For the ioctls whose argument is a value (TUNSETOFFLOAD, TUNSETPERSIST) or absent.
+  static int ioctl_value(int fd, unsigned long request, unsigned long value) noexcept {
+    return ::ioctl(fd, request, value);
+  }
+  static int fcntl(int fd, int command, long argument = 0) noexcept {
+    return ::fcntl(fd, command, argument);
+  }
+  static int fstat(int fd, struct ::stat* into) noexcept { return ::fstat(fd, into); }
+  static int stat(const char* path, struct ::stat* into) noexcept { return ::stat(path, into); }
+  static int ftruncate(int fd, off_t size) noexcept { return ::ftruncate(fd, size); }
+  static int eventfd(unsigned initial, int flags) noexcept {
+    return ::eventfd(initial, flags | EFD_CLOEXEC);
+  }
+  static int ppoll(pollfd* set, nfds_t count, const timespec* timeout,
+                   const sigset_t* mask = nullptr) noexcept {
+    return ::ppoll(set, count, timeout, mask);
+  }
+
+  static void* mmap(void* where, std::size_t size, int protection, int flags, int fd,
+                    off_t offset) noexcept {
+    return ::mmap(where, size, protection, flags, fd, offset);
+  }
+  static int munmap(void* at, std::size_t size) noexcept { return ::munmap(at, size); }
+  static int mprotect(void* at, std::size_t size, int protection) noexcept {
+    return ::mprotect(at, size, protection);
+  }
+  static int madvise(void* at, std::size_t size, int advice) noexcept {
+    return ::madvise(at, size, advice);
+  }
+  static int memfd_create(const char* name, unsigned flags) noexcept {
+    return ::memfd_create(name, flags | MFD_CLOEXEC);
+  }
+
+  static int socket(int family, int type, int protocol) noexcept {
+    return ::socket(family, type | SOCK_CLOEXEC, protocol);
+  }
+  static int bind(int fd, const sockaddr* address, socklen_t size) noexcept {
+    return ::bind(fd, address, size);
+  }
+  static int getsockname(int fd, sockaddr* address, socklen_t* size) noexcept {
+    return ::getsockname(fd, address, size);
+  }
+  static ssize_t sendto(int fd, const void* data, std::size_t size, int flags, const sockaddr* to,
+                        socklen_t to_size) noexcept {
+    return ::sendto(fd, data, size, flags, to, to_size);
+  }
+  static ssize_t sendmsg(int fd, const msghdr* message, int flags) noexcept {
+    return ::sendmsg(fd, message, flags);
+  }
+  static ssize_t recvfrom(int fd, void* into, std::size_t size, int flags, sockaddr* from,
+                          socklen_t* from_size) noexcept {
+    return ::recvfrom(fd, into, size, flags, from, from_size);
+  }
+  static ssize_t recvmsg(int fd, msghdr* message, int flags) noexcept {
+    return ::recvmsg(fd, message, flags);
+  }
+  static int setsockopt(int fd, int level, int name, const void* value, socklen_t size) noexcept {
+    return ::setsockopt(fd, level, name, value, size);
+  }
+  static int getsockopt(int fd, int level, int name, void* value, socklen_t* size) noexcept {
+    return ::getsockopt(fd, level, name, value, size);
+  }
+
+  static int setns(int fd, int kind) noexcept { return ::setns(fd, kind); }
+  static int uname(utsname* into) noexcept { return ::uname(into); }
+  static pid_t getpid() noexcept { return ::getpid(); }
+  static pid_t gettid() noexcept { return static_cast<pid_t>(::syscall(SYS_gettid)); }
+  static int sched_setaffinity(pid_t thread, std::size_t size, const cpu_set_t* cpus) noexcept {
+    return ::sched_setaffinity(thread, size, cpus);
+  }
+  static int sched_getaffinity(pid_t thread, std::size_t size, cpu_set_t* cpus) noexcept {
+    return ::sched_getaffinity(thread, size, cpus);
+  }
+  /// glibc has no wrapper; the structures are `capability_header` and two `capability_words`.
+  static int capget(void* header, void* data) noexcept {
+    return static_cast<int>(::syscall(SYS_capget, header, data));
+  }
+};
+
+/// 0 when a call succeeded, else its errno: the one place that reads errno. To be asked right after
+/// the call, before anything else that may fail.
+template <std::signed_integral T>
+[[nodiscard]] inline int error_of(T returned) noexcept {
+  return returned == T{-1} ? errno : 0;
+}
+/// The same for mmap.
+[[nodiscard]] inline int error_of(const void* returned) noexcept {
+  return returned == MAP_FAILED ? errno : 0;
+}
+
+/// Repeats a call for as long as a signal interrupts it; returns what it returned last.
+template <class Call>
+inline auto retry_interrupted(Call&& call) noexcept -> std::invoke_result_t<Call&> {
+  for (;;) {
+    const auto returned = call();
+    if (error_of(returned) != EINTR) return returned;
+  }
+}
+
+/// Turns what a system call returned into a `result` of the same type.
+///
+/// `hint` is a text, or a function from errno to a text where the advice depends on the reason.
+template <class T, class Hint = std::string_view>
+[[nodiscard]] inline result<T> sys_result(T returned, std::string_view operation,
+                                          std::string_view object = {}, const Hint& hint = {}) {
+  const int reason = error_of(returned);
+  if (reason == 0) return returned;
+  if constexpr (std::is_invocable_v<const Hint&, int>) {
+    return fail(reason, operation, object, hint(reason));
+  } else {
+    return fail(reason, operation, object, hint);
+  }
+}
+
+}  // namespace vkring::inline v0
+
+#endif  // VKRING_KERNEL_SYS_HPP
