@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_RING_CHAIN_HPP
+#define VKRING_RING_CHAIN_HPP
+
+// A chain of buffers, as the driver side offers it and as the device side finds it.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace vkring::inline v0 {
+
+/// One buffer of a chain on the driver side: what one descriptor says.
+struct chain_buffer {
+  std::uint64_t address = 0;  ///< as the device knows it (guest-physical)
+  std::uint32_t length = 0;
+  bool device_writable = false;  ///< all readable buffers of a chain come before the writable ones
+};
+
+/// A chain on the device side: checked, translated, ready to be read and written.
+///
+/// A descriptor that spans several regions of the address space is several pieces. The pieces stay
+/// valid until the next `pop`; the memory behind them until the head is pushed as used.
+struct device_chain {
+  std::uint16_t head = 0;
+  std::span<const std::span<std::byte>> readable;
+  std::span<const std::span<std::byte>> writable;
+};
+
+/// The most pieces that the device side accepts in one chain; the kernel's vhost has the same bound
+/// (UIO_MAXIOV).
+inline constexpr std::size_t max_chain_pieces = 1024;
+
+/// Where the tables of indirect chains lie: `entries` descriptors for each of the ring's slots, one
+/// table after the other, in memory that the device can reach.
+struct indirect_tables {
+  std::byte* host = nullptr;   ///< 16-byte aligned
+  std::uint64_t address = 0;   ///< of the same byte, as the device knows it
+  std::uint16_t entries = 0;   ///< 0: no tables, a chain of several buffers takes several descriptors
+
+  [[nodiscard]] static constexpr std::size_t bytes(std::uint16_t ring_size,
+                                                   std::uint16_t entries) noexcept {
+    return std::size_t{ring_size} * entries * 16;
+  }
+};
+
+/// Whether a side that asked for notifications may now go to sleep.
+enum class notification {
+  safe_to_sleep,  ///< nothing is pending; the other side notifies about what comes
+  more_pending,   ///< something came in the meantime and may not be notified: look again first
+};
+
+/// How a driver-side queue stores its chains at the moment.
+enum class ring_mode : std::uint8_t {
+  fast,     ///< one descriptor a chain, used in ring order
+  general,  ///< a free list: direct chains of several descriptors, or completions out of order
+};
+
+}  // namespace vkring::inline v0
+
+#endif  // VKRING_RING_CHAIN_HPP
