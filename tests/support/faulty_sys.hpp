@@ -249,11 +249,11 @@ struct faulty_sys {
     return T{-1};
   }
   template <class Call>
-  static auto call(std::string_view name, Call&& real, std::string detail = {},
-                   unsigned long request = 0) noexcept {
-    using returned = decltype(real());
+  static std::invoke_result_t<Call&> call(std::string_view name, Call&& real,
+                                          std::string detail = {},
+                                          unsigned long request = 0) noexcept {
     const int reason = fault_book::get().ask(name, std::move(detail), request);
-    return reason == 0 ? real() : refuse<returned>(reason);
+    return reason == 0 ? real() : refuse<std::invoke_result_t<Call&>>(reason);
   }
   template <class Call>
   static int made(std::string_view name, std::string detail, Call&& real) noexcept {
