@@ -10,7 +10,7 @@ namespace vkring::inline v0 {
 
 /// What the asker is about to do with the memory behind a guest address: the device side reads
 /// device-readable buffers and writes device-writable ones.
-enum class access : std::uint8_t { read, write };
+enum class memory_access : std::uint8_t { read, write };
 
 }  // namespace vkring::inline v0
 

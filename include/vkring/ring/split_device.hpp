@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_RING_SPLIT_DEVICE_HPP
+#define VKRING_RING_SPLIT_DEVICE_HPP
+
+// The device side of a split virtqueue.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+#include <vkring/ring/concepts.hpp>
+
+namespace vkring::inline v0 {
+
+/// The device side of a split virtqueue, virtio 1.3 section 2.7: the peer of a driver that may be
+/// hostile. Each shared word is read once, into a local, and checked before it is used.
+///
+/// Chains may be pushed as used in any order, unless in-order was agreed on: then in the order of
+/// `pop`. Several chains may be out at a time.
+///
+/// Allocation: in the constructor only. Thread-safety: one thread at a time.
+template <address_space AddressSpace, class Access>
+class virtqueue<split, device_side, AddressSpace, Access> {
+ public:
+  using layout_type = split;
+
+  /// Serves `ring`, whose memory the driver side has initialised.
+  virtqueue(const split_ring& ring, const ring_options& options, AddressSpace space)
+      : ring_(ring),
+        size_(options.size),
+        mask_(static_cast<std::uint16_t>(options.size - 1)),
+        event_idx_(options.event_idx),
+        indirect_(options.indirect),
+        space_(std::move(space)),
+        avail_(options.start),
+        avail_seen_(options.start),
+        used_(options.start),
+        published_(options.start),
+        call_checked_(options.start),
+        pieces_(max_chain_pieces) {}
+
+  [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
+  /// What the driver did wrong, if it did. A broken queue has nothing available.
+  [[nodiscard]] ring_breach breach() const noexcept { return breach_; }
+  /// The next position to pop and the next to push: what a stopped device is resumed at.
+  [[nodiscard]] ring_index avail_position() const noexcept { return avail_; }
+  [[nodiscard]] ring_index used_position() const noexcept { return used_; }
+
+  /// How many chains wait, looking at the driver's index only if fewer than `enough` are known of.
+  [[nodiscard]] std::uint16_t avail(std::uint16_t enough) noexcept {
+    if (breach_) [[unlikely]] return 0;
+    if (avail_seen_ - avail_ < enough) {
+      const ring_index seen(Access::observe_avail(ring_.avail_index()));
+      // More than the ring holds, counting what is out, or an index that went back.
+      if (seen - used_ > size_ || seen - used_ < avail_seen_ - used_) [[unlikely]] {
+        break_queue(ring_fault::avail_index_jump, avail_.value(), seen.value());
+        return 0;
+      }
+      avail_seen_ = seen;
+    }
+    return avail_seen_ - avail_;
+  }
+
+  /// Takes up to `max` chains: `sink(chain)` for each, in the order of the ring, and returns how
+  /// many. The last one may be refused with a breach. `sink` may return false to stop after its chain.
+  template <class Sink>
+  std::uint16_t pop(std::uint16_t max, Sink&& sink) noexcept {
+    const std::uint16_t pending = avail(max);
+    const std::uint32_t count = pending < max ? pending : max;
+    const std::uint16_t* const entries = ring_.avail_entries();
+    const split_descriptor* const descriptors = ring_.descriptors();
+    const std::uint32_t mask = mask_;
+    const std::uint32_t first = avail_.value();
+    std::uint32_t at = first;
+    for (const std::uint32_t end = first + count; at != end;) {
+      const std::uint32_t head = Access::load(entries[at & mask]);
+      if (head > mask) [[unlikely]] {
+        break_queue(ring_fault::head_range, static_cast<std::uint16_t>(at), head);
+        break;
+      }
+      const std::uint64_t address = Access::load(descriptors[head].address);
+      const std::uint64_t rest = Access::load(descriptors[head].rest);
+      const std::uint32_t length = split_descriptor::length(rest);
+      const std::uint16_t flags = split_descriptor::flags(rest);
+      device_chain chain{static_cast<std::uint16_t>(head), {}, {}};
+      std::span<std::byte> piece;
+      if ((flags & (descriptor_next | descriptor_indirect)) == 0) [[likely]] {
+        const bool writable = (flags & descriptor_write) != 0;
+        piece = space_.translate(address, length, writable ? memory_access::write : memory_access::read);
+        (writable ? chain.writable : chain.readable) = {&piece, 1};
+      }
+      if (piece.size() != length || length == 0) [[unlikely]] {
+        if (!walk(chain, address, rest)) break;
+      }
+      ++at;
+      if (!take(sink, std::as_const(chain))) break;
+    }
+    avail_ = ring_index(at);
+    return static_cast<std::uint16_t>(at - first);
+  }
+
+  /// Puts back the last `n` popped chains, none of which was pushed: the next `pop` finds them again.
+  void unpop(std::uint16_t n) noexcept { avail_ += 0x10000u - n; }
+
+  /// Returns one chain, of which the device wrote the first `written` bytes of the writable part.
+  /// Invisible to the driver until `publish`.
+  void push_used(std::uint16_t head, std::uint32_t written) noexcept {
+    used_element& element = ring_.used_elements()[used_.slot(mask_)];
+    Access::store(element.id, std::uint32_t{head});
+    Access::store(element.length, written);
+    used_ += 1;
+  }
+
+  /// Returns many chains: `produce` is called once with a function `put(head, written)`.
+  template <class Produce>
+  void push_burst(Produce&& produce) noexcept {
+    used_element* const elements = ring_.used_elements();
+    const std::uint32_t mask = mask_;
+    std::uint32_t next = used_.value();
+    produce([=, &next](std::uint16_t head, std::uint32_t written) {
+      used_element& element = elements[next++ & mask];
+      Access::store(element.id, std::uint32_t{head});
+      Access::store(element.length, written);
+    });
+    used_ = ring_index(next);
+  }
+
+  /// In-order only: returns the `count` oldest chains with one element that names `last`, the head of
+  /// the last of them. The driver takes the others as written in full. Source: virtio 1.3 section 2.7.9.
+  void push_used_batch(std::uint16_t last, std::uint32_t written, std::uint16_t count) noexcept {
+    used_element& element = ring_.used_elements()[used_.slot(mask_)];
+    Access::store(element.id, std::uint32_t{last});
+    Access::store(element.length, written);
+    used_ += count;
+  }
+
+  /// Makes everything that was pushed visible to the driver.
+  void publish() noexcept {
+    published_ = used_;
+    Access::publish_used(ring_.used_index(), used_.value());
+  }
+
+  /// Whether the driver asked to be called for what was published since this was last asked.
+  /// Source: virtio 1.3 sections 2.7.7.2 and 2.7.10.
+  [[nodiscard]] bool call_needed() noexcept {
+    const ring_index before = call_checked_;
+    call_checked_ = published_;
+    Access::before_call_check();
+    if (event_idx_) {
+      return passed(ring_index(Access::load(ring_.used_event())), published_, before);
+    }
+    return (Access::load(ring_.avail_flags()) & suppress_notification) == 0;
+  }
+
+  /// Asks for a kick at the next chain. `more_pending`: there are chains already, perhaps without one.
+  [[nodiscard]] notification enable_kick() noexcept {
+    if (event_idx_) {
+      Access::store(ring_.avail_event(), avail_.value());
+    } else {
+      Access::store(ring_.used_flags(), std::uint16_t{0});
+    }
+    Access::after_kick_enabled();
+    return avail(size_) != 0 ? notification::more_pending : notification::safe_to_sleep;
+  }
+
+  /// Asks for no kicks. With event-idx the flag stays 0 and the event is left behind, which after
+  /// 65536 chains may bring one kick: expect spurious ones.
+  void disable_kick() noexcept {
+    if (event_idx_) {
+      Access::store(ring_.avail_event(), (avail_ + 0xffff).value());
+    } else {
+      Access::store(ring_.used_flags(), suppress_notification);
+    }
+  }
+
+  /// Marks the queue broken for a breach that the ring alone cannot see.
+  void break_queue(ring_fault fault, std::uint16_t position, std::uint64_t value) noexcept {
+    if (!breach_) breach_ = {fault, position, value};
+  }
+
+  /// Calls `visit` with every word of private state: what a snapshot or a comparison has to cover.
+  template <class Self, class Visit>
+  static void visit_state(Self& self, Visit&& visit) {
+    visit(self.breach_.fault), visit(self.avail_), visit(self.avail_seen_), visit(self.used_);
+    visit(self.published_), visit(self.call_checked_);
+  }
+
+ private:
+  template <class Sink>
+  static bool take(Sink& sink, const device_chain& chain) noexcept {
+    if constexpr (std::is_void_v<decltype(sink(chain))>) {
+      sink(chain);
+      return true;
+    } else {
+      return sink(chain);
+    }
+  }
+
+  // Collects a chain of any shape, from its first descriptor on, into pieces_.
+  struct walker {
+    std::size_t pieces = 0;
+    std::size_t readable = 0;
+    std::uint64_t bytes = 0;
+    bool writing = false;
+  };
+
+  // The chain that starts with the descriptor {address, rest}. False: a breach.
+  bool walk(device_chain& chain, std::uint64_t address, std::uint64_t rest) noexcept {
+    walker state;
+    for (std::uint32_t left = size_;; --left) {
+      const std::uint16_t flags = split_descriptor::flags(rest);
+      const bool more = (flags & descriptor_next) != 0;
+      if ((flags & descriptor_indirect) != 0) {
+        if (more) return breach(ring_fault::indirect_with_next, chain.head, rest);
+        if (!walk_table(state, chain.head, address, split_descriptor::length(rest))) return false;
+        break;
+      }
+      if (!add(state, chain.head, address, rest)) return false;
+      if (!more) break;
+      const std::uint16_t next = split_descriptor::next(rest);
+      if (next >= size_) return breach(ring_fault::next_range, chain.head, next);
+      if (left == 1) return breach(ring_fault::chain_too_long, chain.head, size_);
+      address = Access::load(ring_.descriptors()[next].address);
+      rest = Access::load(ring_.descriptors()[next].rest);
+    }
+    const std::span<const std::span<std::byte>> all(pieces_.data(), state.pieces);
+    chain.readable = all.first(state.readable);
+    chain.writable = all.subspan(state.readable);
+    return true;
+  }
+
+  // A table of descriptors outside the ring; it may cross from one region into the next.
+  bool walk_table(walker& state, std::uint16_t head, std::uint64_t table,
+                  std::uint32_t bytes) noexcept {
+    if (!indirect_) return breach(ring_fault::indirect_refused, head, table);
+    constexpr std::uint32_t step = sizeof(split_descriptor);
+    if (bytes == 0 || bytes % step != 0) return breach(ring_fault::indirect_length, head, bytes);
+    const std::uint32_t count = bytes / step;
+    std::uint32_t at = 0;
+    for (std::uint32_t left = count < max_chain_pieces ? count : max_chain_pieces;; --left) {
+      const std::uint64_t address = table + std::uint64_t{at} * step;
+      const std::span<std::byte> entry = space_.translate(address, step, memory_access::read);
+      // Aligned, because descriptors are read as 64-bit words (virtio asks for 16 bytes).
+      if (entry.size() != step || address % step != 0) {
+        return breach(ring_fault::address_refused, head, address);
+      }
+      const auto& descriptor = *reinterpret_cast<const split_descriptor*>(entry.data());
+      const std::uint64_t target = Access::load(descriptor.address);
+      const std::uint64_t rest = Access::load(descriptor.rest);
+      const std::uint16_t flags = split_descriptor::flags(rest);
+      if ((flags & descriptor_indirect) != 0) {
+        return breach(ring_fault::indirect_refused, head, rest);
+      }
+      if (!add(state, head, target, rest)) return false;
+      if ((flags & descriptor_next) == 0) return true;
+      at = split_descriptor::next(rest);
+      if (at >= count) return breach(ring_fault::next_range, head, at);
+      if (left == 1) return breach(ring_fault::chain_too_long, head, count);
+    }
+  }
+
+  // One buffer, in as many pieces as the address space has it in. Empty buffers add nothing.
+  bool add(walker& state, std::uint16_t head, std::uint64_t address, std::uint64_t rest) noexcept {
+    const bool writable = (split_descriptor::flags(rest) & descriptor_write) != 0;
+    if (state.writing && !writable) {
+      return breach(ring_fault::readable_after_writable, head, address);
+    }
+    state.writing = writable;
+    std::uint32_t length = split_descriptor::length(rest);
+    state.bytes += length;
+    if (state.bytes > UINT32_MAX) return breach(ring_fault::chain_too_large, head, state.bytes);
+    while (length != 0) {
+      if (state.pieces == pieces_.size()) {
+        return breach(ring_fault::chain_too_long, head, state.pieces);
+      }
+      const std::span<std::byte> piece =
+          space_.translate(address, length, writable ? memory_access::write : memory_access::read);
+      if (piece.empty()) return breach(ring_fault::address_refused, head, address);
+      pieces_[state.pieces++] = piece;
+      if (!writable) state.readable = state.pieces;
+      address += piece.size();
+      length -= static_cast<std::uint32_t>(piece.size());
+    }
+    return true;
+  }
+
+  bool breach(ring_fault fault, std::uint16_t head, std::uint64_t value) noexcept {
+    break_queue(fault, head, value);
+    return false;
+  }
+
+  split_ring ring_;
+  std::uint16_t size_;
+  std::uint16_t mask_;
+  bool event_idx_;
+  bool indirect_;
+  AddressSpace space_;
+
+  ring_index avail_;         // next position to pop
+  ring_index avail_seen_;    // the driver's index when it was last looked at
+  ring_index used_;          // next position to push
+  ring_index published_;     // what the driver was shown
+  ring_index call_checked_;  // published_ when call_needed was last asked
+
+  ring_breach breach_;
+  std::vector<std::span<std::byte>> pieces_;  // of the chain popped last, when it is not plain
+};
+
+}  // namespace vkring::inline v0
+
+#endif  // VKRING_RING_SPLIT_DEVICE_HPP

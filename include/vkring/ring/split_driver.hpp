@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_RING_SPLIT_DRIVER_HPP
+#define VKRING_RING_SPLIT_DRIVER_HPP
+
+// The driver side of a split virtqueue.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+#include <vector>
+#include <vkring/core/counter.hpp>
+#include <vkring/ring/concepts.hpp>
+
+namespace vkring::inline v0 {
+
+/// The driver side of a split virtqueue, virtio 1.3 section 2.7.
+///
+/// All bookkeeping is private: nothing that the device can write is read back, but its used ring and
+/// its notification words, each word once and checked before use.
+///
+/// *Fast mode*: chain k lies in descriptor k modulo the size and is used k-th, so the avail ring is
+/// written once for ever and a free list is not needed. A direct chain of several descriptors or a
+/// completion out of order switches to *general mode*, which keeps a free list. The queue goes back
+/// when nothing is in flight and a ring's worth of chains has paid for the two switches.
+///
+/// Allocation: in the constructor only. Thread-safety: one thread at a time. A copy is a snapshot of
+/// the private state over the same shared memory; only one of the two may go on.
+template <ring_token Token, class Access>
+class virtqueue<split, driver_side, Token, Access> {
+ public:
+  using token_type = Token;
+  using layout_type = split;
+
+  /// Takes `ring`, whose memory it initialises, with calls suppressed until `enable_call`.
+  /// `options.size` is `ring.size()` and a power of two. A chain that comes back with more bytes
+  /// written than `max_written` and than its buffers hold is `ring_fault::used_length`; receive
+  /// queues give their buffer size, the default is for queues that nothing is written to.
+  virtqueue(const split_ring& ring, const ring_options& options, indirect_tables tables = {},
+            std::uint32_t max_written = UINT32_MAX)
+      : ring_(ring),
+        size_(options.size),
+        mask_(static_cast<std::uint16_t>(options.size - 1)),
+        event_idx_(options.event_idx),
+        in_order_(options.in_order),
+        tables_(options.indirect ? tables : indirect_tables{}),
+        max_written_(max_written),
+        avail_(options.start),
+        published_(options.start),
+        kick_checked_(options.start),
+        used_(options.start),
+        used_seen_(options.start),
+        tokens_(options.size),
+        accounts_(options.size) {
+    for (std::uint16_t i = 0; i < size_; ++i) {
+      Access::store(ring_.avail_entries()[i], i);
+      Access::store(ring_.descriptors()[i].address, std::uint64_t{0});
+      Access::store(ring_.descriptors()[i].rest, std::uint64_t{0});
+    }
+    Access::store(ring_.used_flags(), std::uint16_t{0});
+    Access::store(ring_.avail_event(), options.start.value());
+    Access::store(ring_.used_index(), options.start.value());
+    disable_call();
+    Access::publish_avail(ring_.avail_index(), options.start.value());
+  }
+
+  [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
+  [[nodiscard]] ring_mode mode() const noexcept { return mode_; }
+  /// What the device did wrong, if it did. A broken queue has no room and nothing pending.
+  [[nodiscard]] ring_breach breach() const noexcept { return breach_; }
+  /// How often the queue left fast mode.
+  [[nodiscard]] std::uint64_t general_entries() const noexcept { return general_entries_.value(); }
+  /// The next position to make available and the next to reclaim.
+  [[nodiscard]] ring_index avail_position() const noexcept { return avail_; }
+  [[nodiscard]] ring_index used_position() const noexcept { return used_; }
+
+  /// Chains that were added and not yet reclaimed.
+  [[nodiscard]] std::uint16_t in_flight() const noexcept { return avail_ - used_; }
+
+  /// How many more descriptors can be added now.
+  [[nodiscard]] std::uint16_t room() const noexcept {
+    if (breach_) return 0;
+    return mode_ == ring_mode::fast ? static_cast<std::uint16_t>(size_ - in_flight()) : free_;
+  }
+  /// The most buffers that a chain may have.
+  [[nodiscard]] std::uint16_t max_chain() const noexcept {
+    return tables_.entries > size_ ? tables_.entries : size_;
+  }
+
+  /// Adds a chain, invisible to the device until `publish`. False: not enough room for it now, and
+  /// nothing was touched. `chain` has 1 to `max_chain()` buffers, the readable ones first.
+  bool try_add(std::span<const chain_buffer> chain, Token token) noexcept {
+    if (room() == 0) return false;
+    if (chain.size() > 1 && chain.size() <= tables_.entries) {
+      const std::uint16_t head = next_head();
+      const auto length = static_cast<std::uint32_t>(chain.size() * sizeof(split_descriptor));
+      write_table(head, chain);
+      add_one(tables_.address + table_offset(head), length, descriptor_indirect,
+              writable_bytes(chain), token);
+      return true;
+    }
+    if (chain.size() == 1) {
+      const chain_buffer& only = chain.front();
+      add_one(only.address, only.length, only.device_writable ? descriptor_write : 0,
+              only.device_writable ? only.length : 0, token);
+      return true;
+    }
+    if (chain.size() > room()) return false;
+    leave_fast();
+    add_chain(chain, token);
+    return true;
+  }
+
+  /// Adds many one-buffer chains of one direction: `produce` is called once with a function
+  /// `put(address, length, token)` and calls it at most `room()` times. The hot path of both queues:
+  /// the ring's state stays in registers for the whole burst.
+  template <bool DeviceWritable, class Produce>
+  void add_burst(Produce&& produce) noexcept {
+    constexpr std::uint16_t flags = DeviceWritable ? descriptor_write : 0;
+    if (mode_ != ring_mode::fast) [[unlikely]] {
+      produce([this](std::uint64_t address, std::uint32_t length, Token token) {
+        add_one(address, length, flags, DeviceWritable ? length : 0, token);
+      });
+      return;
+    }
+    split_descriptor* const descriptors = ring_.descriptors();
+    Token* const tokens = tokens_.data();
+    const std::uint32_t mask = mask_;
+    std::uint32_t next = avail_.value();
+    produce([=, &next](std::uint64_t address, std::uint32_t length, Token token) {
+      const std::uint32_t slot = next++ & mask;
+      Access::store(descriptors[slot].address, address);
+      Access::store(descriptors[slot].rest, split_descriptor::pack(length, flags));
+      tokens[slot] = token;
+    });
+    avail_ = ring_index(next);
+  }
+
+  /// Makes everything that was added visible to the device.
+  void publish() noexcept {
+    published_ = avail_;
+    Access::publish_avail(ring_.avail_index(), avail_.value());
+  }
+
+  /// Whether the device asked to be kicked for what was published since this was last asked.
+  /// Source: virtio 1.3 sections 2.7.10 and 2.7.13.4.1.
+  [[nodiscard]] bool kick_needed() noexcept {
+    const ring_index before = kick_checked_;
+    kick_checked_ = published_;
+    Access::before_kick_check();
+    if (event_idx_) {
+      return passed(ring_index(Access::load(ring_.avail_event())), published_, before);
+    }
+    return (Access::load(ring_.used_flags()) & suppress_notification) == 0;
+  }
+
+  /// How many used chains wait to be reclaimed, looking at the device's index only if fewer than
+  /// `enough` are known of. 0 on a broken queue.
+  [[nodiscard]] std::uint16_t used_pending(std::uint16_t enough) noexcept {
+    if (used_seen_ - used_ < enough && !breach_) {
+      const ring_index seen(Access::observe_used(ring_.used_index()));
+      if (seen - used_ > published_ - used_ || seen - used_ < used_seen_ - used_) [[unlikely]] {
+        break_queue(ring_fault::used_index_jump, used_, seen.value());
+        return 0;
+      }
+      used_seen_ = seen;
+    }
+    return used_seen_ - used_;
+  }
+
+  /// Takes back up to `max` used chains: `sink(token, written)` for each, in the order of use, and
+  /// returns how many. `sink` may return false to stop after the chain it was given. With in-order
+  /// batches the device does not say what it wrote to each: they count as full.
+  template <class Sink>
+  std::uint16_t reclaim(std::uint16_t max, Sink&& sink) noexcept {
+    const std::uint16_t pending = used_pending(max);
+    const std::uint32_t count = pending < max ? pending : max;
+    const std::uint32_t first = used_.value();
+    const std::uint32_t end = first + count;
+    std::uint32_t at = first;
+    if (mode_ == ring_mode::fast && batch_left_ == 0) [[likely]] {
+      const used_element* const elements = ring_.used_elements();
+      const Token* const tokens = tokens_.data();
+      const std::uint32_t mask = mask_;
+      const std::uint32_t max_written = max_written_;
+      while (at != end) {
+        const std::uint32_t slot = at & mask;
+        const std::uint32_t id = Access::load(elements[slot].id);
+        const std::uint32_t written = Access::load(elements[slot].length);
+        if (id != slot || written > max_written) [[unlikely]] break;
+        ++at;
+        if (!give(sink, tokens[slot], written)) {
+          used_ = ring_index(at);
+          return static_cast<std::uint16_t>(at - first);
+        }
+      }
+      used_ = ring_index(at);
+      if (at == end) return static_cast<std::uint16_t>(count);
+    }
+    reclaim_slowly(static_cast<std::uint16_t>(end - at), sink);
+    return used_ - ring_index(first);
+  }
+
+  /// Asks for a call when the device uses a chain beyond the `after` next ones (0: the next one).
+  /// `more_pending`: there are used chains already, perhaps without a call.
+  /// Source: virtio 1.3 section 2.7.7.1 and 2.7.10.
+  [[nodiscard]] notification enable_call(std::uint16_t after = 0) noexcept {
+    if (event_idx_) {
+      Access::store(ring_.used_event(), (used_ + after).value());
+    } else {
+      Access::store(ring_.avail_flags(), std::uint16_t{0});
+    }
+    Access::after_call_enabled();
+    return used_pending(size_) > after ? notification::more_pending : notification::safe_to_sleep;
+  }
+
+  /// Asks for no calls. With event-idx one may still come after 65536 chains: expect spurious ones.
+  void disable_call() noexcept {
+    if (event_idx_) {
+      Access::store(ring_.used_event(), (used_ + 0xffff).value());
+    } else {
+      Access::store(ring_.avail_flags(), suppress_notification);
+    }
+  }
+
+  /// Gives up what is in flight: `sink(token)` once for each chain that was added and not reclaimed.
+  /// Only when the device no longer serves the ring. The queue is spent: nothing can follow.
+  template <class Sink>
+  void abandon(Sink&& sink) noexcept {
+    if (mode_ == ring_mode::fast) {
+      for (; used_ != avail_; used_ += 1) sink(tokens_[used_.slot(mask_)]);
+      return;
+    }
+    for (std::uint16_t id = 0; id < size_; ++id) {
+      if (accounts_[id].count != 0) sink(tokens_[id]);
+      accounts_[id].count = 0;
+    }
+    used_ = avail_;
+  }
+
+  /// Marks the queue broken for a breach that was found in the buffers instead of in the ring.
+  void break_queue(ring_fault fault, ring_index position, std::uint64_t value) noexcept {
+    if (!breach_) breach_ = {fault, position.value(), value};
+  }
+
+  /// Calls `visit` with every word of private state: what a snapshot or a comparison has to cover.
+  template <class Self, class Visit>
+  static void visit_state(Self& self, Visit&& visit) {
+    visit(self.mode_), visit(self.breach_.fault), visit(self.avail_), visit(self.published_);
+    visit(self.kick_checked_), visit(self.used_), visit(self.used_seen_);
+    visit(self.batch_left_), visit(self.batch_written_), visit(self.oldest_);
+    visit(self.free_), visit(self.free_head_), visit(self.free_tail_), visit(self.until_fast_);
+    for (auto& token : self.tokens_) visit(token);
+    for (auto& each : self.accounts_) visit(each.writable), visit(each.next), visit(each.count);
+  }
+
+ private:
+  // General mode's account of one descriptor: the head of a chain in flight has count > 0.
+  struct account {
+    std::uint32_t writable = 0;  // bytes that the device may write to the chain
+    std::uint16_t next = 0;      // in the chain or in the free list
+    std::uint16_t count = 0;     // descriptors of the chain that starts here
+  };
+
+  template <class Sink>
+  static bool give(Sink& sink, Token token, std::uint32_t written) noexcept {
+    if constexpr (std::is_void_v<decltype(sink(token, written))>) {
+      sink(token, written);
+      return true;
+    } else {
+      return sink(token, written);
+    }
+  }
+
+  [[nodiscard]] static std::uint32_t writable_bytes(std::span<const chain_buffer> chain) noexcept {
+    std::uint32_t sum = 0;
+    for (const chain_buffer& buffer : chain) sum += buffer.device_writable ? buffer.length : 0;
+    return sum;
+  }
+  [[nodiscard]] std::size_t table_offset(std::uint16_t head) const noexcept {
+    return std::size_t{head} * tables_.entries * sizeof(split_descriptor);
+  }
+  [[nodiscard]] std::uint16_t next_head() const noexcept {
+    return mode_ == ring_mode::fast ? avail_.slot(mask_) : free_head_;
+  }
+
+  // Writes one descriptor of a chain of several.
+  static void link(split_descriptor& descriptor, const chain_buffer& buffer, bool last,
+                   std::uint16_t next) noexcept {
+    const int flags =
+        (buffer.device_writable ? descriptor_write : 0) | (last ? 0 : descriptor_next);
+    Access::store(descriptor.address, buffer.address);
+    Access::store(descriptor.rest,
+                  split_descriptor::pack(buffer.length, static_cast<std::uint16_t>(flags),
+                                         last ? std::uint16_t{0} : next));
+  }
+
+  void write_table(std::uint16_t head, std::span<const chain_buffer> chain) noexcept {
+    auto* const table = reinterpret_cast<split_descriptor*>(tables_.host + table_offset(head));
+    for (std::size_t i = 0; i < chain.size(); ++i) {
+      link(table[i], chain[i], i + 1 == chain.size(), static_cast<std::uint16_t>(i + 1));
+    }
+  }
+
+  // Adds a chain of one descriptor in either mode.
+  void add_one(std::uint64_t address, std::uint32_t length, std::uint16_t flags,
+               std::uint32_t writable, Token token) noexcept {
+    const std::uint16_t head = next_head();
+    Access::store(ring_.descriptors()[head].address, address);
+    Access::store(ring_.descriptors()[head].rest, split_descriptor::pack(length, flags));
+    tokens_[head] = token;
+    if (mode_ == ring_mode::general) {
+      free_head_ = accounts_[head].next;
+      --free_;
+      offer(head, 1, writable);
+    }
+    avail_ += 1;
+  }
+
+  // Adds a direct chain in general mode; there is room.
+  void add_chain(std::span<const chain_buffer> chain, Token token) noexcept {
+    const std::uint16_t head = free_head_;
+    std::uint16_t at = head;
+    for (std::size_t i = 0; i < chain.size(); ++i) {
+      link(ring_.descriptors()[at], chain[i], i + 1 == chain.size(), accounts_[at].next);
+      at = accounts_[at].next;
+    }
+    free_head_ = at;
+    const auto count = static_cast<std::uint16_t>(chain.size());
+    free_ = static_cast<std::uint16_t>(free_ - count);
+    tokens_[head] = token;
+    offer(head, count, writable_bytes(chain));
+    avail_ += 1;
+  }
+
+  // General mode: writes the avail entry and remembers the chain.
+  void offer(std::uint16_t head, std::uint16_t count, std::uint32_t writable) noexcept {
+    accounts_[head].count = count;
+    accounts_[head].writable = writable;
+    Access::store(ring_.avail_entries()[avail_.slot(mask_)], head);
+  }
+
+  // In ring order, so that the free list starts where fast mode would have gone on: with in-order
+  // completions descriptors stay in ring order, as virtio 1.3 section 2.7.9 (in-order) demands.
+  void leave_fast() noexcept {
+    if (mode_ == ring_mode::general) return;
+    mode_ = ring_mode::general;
+    general_entries_.add(1);
+    until_fast_ = size_;
+    const std::uint16_t busy = in_flight();
+    oldest_ = used_.slot(mask_);
+    free_ = static_cast<std::uint16_t>(size_ - busy);
+    free_head_ = avail_.slot(mask_);
+    free_tail_ = (used_ + 0xffff).slot(mask_);
+    for (std::uint16_t i = 0; i < size_; ++i) {
+      accounts_[i] = {max_written_, (ring_index(i) + 1).slot(mask_), std::uint16_t{0}};
+    }
+    for (std::uint16_t i = 0; i < busy; ++i) accounts_[(used_ + i).slot(mask_)].count = 1;
+  }
+
+  // Back to descriptor k in avail entry k. Nothing is in flight.
+  void enter_fast() noexcept {
+    mode_ = ring_mode::fast;
+    for (std::uint16_t i = 0; i < size_; ++i) Access::store(ring_.avail_entries()[i], i);
+  }
+
+  // General mode: the chain at `head` is complete; its descriptors go to the end of the free list.
+  void free_chain(std::uint16_t head) noexcept {
+    const std::uint16_t count = accounts_[head].count;
+    std::uint16_t last = head;
+    for (std::uint16_t i = 1; i < count; ++i) last = accounts_[last].next;
+    if (free_ == 0) {
+      free_head_ = head;
+    } else {
+      accounts_[free_tail_].next = head;
+    }
+    oldest_ = accounts_[last].next;
+    free_tail_ = last;
+    free_ = static_cast<std::uint16_t>(free_ + count);
+    accounts_[head].count = 0;
+    if (until_fast_ != 0) --until_fast_;
+  }
+
+  // Everything that is not "the next descriptor, completed on its own".
+  template <class Sink>
+  void reclaim_slowly(std::uint16_t count, Sink& sink) noexcept {
+    bool more = true;
+    for (; count != 0 && more; --count) {
+      std::uint32_t written = 0;
+      const std::uint32_t head = in_order_ ? next_in_order(written) : next_any_order(written);
+      if (breach_) return;
+      const Token token = tokens_[head];
+      if (mode_ == ring_mode::general) free_chain(static_cast<std::uint16_t>(head));
+      used_ += 1;
+      more = give(sink, token, written);
+    }
+    if (mode_ == ring_mode::general && used_ == avail_ && until_fast_ == 0) enter_fast();
+  }
+
+  // The head that the next used element names.
+  std::uint32_t next_any_order(std::uint32_t& written) noexcept {
+    const used_element& element = ring_.used_elements()[used_.slot(mask_)];
+    const std::uint32_t id = Access::load(element.id);
+    written = Access::load(element.length);
+    if (id >= size_) {
+      break_queue(ring_fault::used_id_range, used_, id);
+      return 0;
+    }
+    leave_fast();
+    if (accounts_[id].count == 0) {
+      break_queue(ring_fault::used_id_not_head, used_, id);
+    } else if (written > accounts_[id].writable && written > max_written_) {
+      break_queue(ring_fault::used_length, used_, written);
+    }
+    return id;
+  }
+
+  // In-order: one element may stand for all chains up to the one that it names, and then the entries
+  // that it skips are not written. Source: virtio 1.3 section 2.7.9.
+  std::uint32_t next_in_order(std::uint32_t& written) noexcept {
+    const std::uint16_t head = mode_ == ring_mode::fast ? used_.slot(mask_) : oldest_;
+    if (batch_left_ == 0) {
+      const used_element& element = ring_.used_elements()[used_.slot(mask_)];
+      const std::uint32_t id = Access::load(element.id);
+      batch_written_ = Access::load(element.length);
+      if (id >= size_) {
+        break_queue(ring_fault::used_id_range, used_, id);
+        return 0;
+      }
+      const std::uint16_t limit = used_seen_ - used_;
+      std::uint16_t at = head;
+      for (batch_left_ = 1; at != id && batch_left_ <= limit; ++batch_left_) at = chain_after(at);
+      if (batch_left_ > limit) {
+        break_queue(ring_fault::used_id_order, used_, id);
+        return 0;
+      }
+    }
+    --batch_left_;
+    const std::uint32_t room = mode_ == ring_mode::fast ? max_written_ : accounts_[head].writable;
+    written = batch_left_ == 0 ? batch_written_ : room;
+    if (written > room && written > max_written_) {
+      break_queue(ring_fault::used_length, used_, written);
+    }
+    return head;
+  }
+
+  // In-order: the head of the chain that was added after the one at `head`.
+  [[nodiscard]] std::uint16_t chain_after(std::uint16_t head) const noexcept {
+    const std::uint16_t count = mode_ == ring_mode::fast ? std::uint16_t{1} : accounts_[head].count;
+    return (ring_index(head) + count).slot(mask_);
+  }
+
+  split_ring ring_;
+  std::uint16_t size_;
+  std::uint16_t mask_;
+  bool event_idx_;
+  bool in_order_;
+  ring_mode mode_ = ring_mode::fast;
+  indirect_tables tables_;
+  std::uint32_t max_written_;
+
+  ring_index avail_;         // next position to make available
+  ring_index published_;     // what the device was shown
+  ring_index kick_checked_;  // published_ when kick_needed was last asked
+  ring_index used_;          // next position to reclaim
+  ring_index used_seen_;     // the device's index when it was last looked at
+
+  std::uint16_t batch_left_ = 0;  // in-order: chains of the current batch still to be reclaimed
+  std::uint32_t batch_written_ = 0;
+  std::uint16_t oldest_ = 0;  // general mode, in-order: head of the oldest chain in flight
+  std::uint16_t free_ = 0;    // general mode: the free list, first in first out
+  std::uint16_t free_head_ = 0;
+  std::uint16_t free_tail_ = 0;
+  std::uint16_t until_fast_ = 0;  // general mode: chains that have yet to pay for the switches
+
+  ring_breach breach_;
+  counter general_entries_;
+  std::vector<Token> tokens_;
+  std::vector<account> accounts_;
+};
+
+}  // namespace vkring::inline v0
+
+#endif  // VKRING_RING_SPLIT_DRIVER_HPP
