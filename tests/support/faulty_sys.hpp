@@ -238,6 +238,9 @@ struct faulty_sys {
   static int sched_getaffinity(pid_t thread, std::size_t size, cpu_set_t* cpus) noexcept {
     return call("sched_getaffinity", [&] { return posix::sched_getaffinity(thread, size, cpus); });
   }
+  static int io_uring_setup(unsigned entries, void* parameters) noexcept {
+    return made("io_uring_setup", {}, [&] { return posix::io_uring_setup(entries, parameters); });
+  }
   static int capget(void* header, void* data) noexcept {
     return call("capget", [&] { return posix::capget(header, data); });
   }

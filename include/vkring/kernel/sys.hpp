@@ -36,7 +36,7 @@ namespace vkring::inline v0 {
 ///
 /// EINTR is left to the caller, who decides per call with `retry_interrupted`:
 /// - retried: open, read, write, readv, writev, sendto, sendmsg, recvfrom, recvmsg, ftruncate,
-///   ioctl (the tun and vhost ioctls take locks interruptibly and have done nothing by then);
+///   ioctl (those of tun and vhost undo what they began before they fail);
 /// - not retried: close (Linux has released the descriptor, which may be someone else's by now) and
 ///   ppoll (waking up on a signal is what a caller of `wait` expects);
 /// - never fails with it: the rest.
@@ -133,7 +133,9 @@ struct posix {
   static int sched_getaffinity(pid_t thread, std::size_t size, cpu_set_t* cpus) noexcept {
     return ::sched_getaffinity(thread, size, cpus);
   }
-  /// glibc has no wrapper; the structures are `capability_header` and two `capability_words`.
+  static int io_uring_setup(unsigned entries, void* parameters) noexcept {
+    return static_cast<int>(::syscall(SYS_io_uring_setup, entries, parameters));
+  }
   static int capget(void* header, void* data) noexcept {
     return static_cast<int>(::syscall(SYS_capget, header, data));
   }
