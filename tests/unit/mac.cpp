@@ -8,7 +8,7 @@ using vkring::parse_mac;
 
 TEST_CASE("mac: text and back") {
   constexpr mac_address mac{0x02, 0x00, 0x5e, 0x10, 0xab, 0xff};
-  CHECK(to_string(mac) == "02:00:5e:10:ab:ff");
+  CHECK(vkring::mac_text(mac) == "02:00:5e:10:ab:ff");
   CHECK(parse_mac("02:00:5e:10:ab:ff") == mac);
   CHECK(parse_mac("02:00:5E:10:AB:FF") == mac);
 }

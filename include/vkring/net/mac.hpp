@@ -22,7 +22,7 @@ using mac_address = std::array<std::uint8_t, 6>;
 }
 
 /// `02:00:5e:10:00:01`, in lower case. Allocation: the text.
-[[nodiscard]] inline std::string to_string(const mac_address& mac) {
+[[nodiscard]] inline std::string mac_text(const mac_address& mac) {
   constexpr std::string_view digits = "0123456789abcdef";
   std::string text;
   for (const std::uint8_t octet : mac) {
