@@ -227,9 +227,9 @@ class table_cursor {
   /// As `memory_table::translate`.
   [[nodiscard]] std::span<std::byte> translate(std::uint64_t guest, std::uint32_t length,
                                                memory_access) noexcept {
-    if (guest - last_.guest >= last_.size) [[unlikely]]
-      move_to_guest(guest);
-    return last_.piece(guest, length);
+    if (guest - last_.guest < last_.size) [[likely]]
+      return last_.piece(guest, length);
+    return in_other_region(guest, length);
   }
 
   /// As `memory_table::guest_of`.
@@ -240,8 +240,12 @@ class table_cursor {
   }
 
  private:
-  [[gnu::noinline]] void move_to_guest(std::uint64_t guest) noexcept {
-    if (!table_->by_guest_.empty()) last_ = table_->nearest_guest(guest);
+  // Not inlined: the common case then needs no stack frame.
+  [[gnu::noinline]] std::span<std::byte> in_other_region(std::uint64_t guest,
+                                                         std::uint32_t length) noexcept {
+    if (table_->by_guest_.empty()) return {};
+    last_ = table_->nearest_guest(guest);
+    return last_.piece(guest, length);
   }
   [[gnu::noinline]] std::optional<std::uint64_t> in_other_region(
       std::span<const std::byte> host) noexcept {
