@@ -17,6 +17,14 @@ struct chain_buffer {
   bool device_writable = false;  ///< all readable buffers of a chain come before the writable ones
 };
 
+/// A chain of one buffer for a burst on the driver side.
+template <class Token>
+struct burst_buffer {
+  std::uint64_t address;  ///< as the device knows it (guest-physical)
+  std::uint32_t length;
+  Token token;
+};
+
 /// A chain on the device side: checked, translated, ready to be read and written.
 ///
 /// A descriptor that spans several regions of the address space is several pieces. The pieces stay

@@ -14,6 +14,33 @@
 
 namespace vkring::inline v0 {
 
+namespace detail {
+
+// Calls `visit(slot)` for `count` slots from position `first` on, around the ring, until it returns
+// false; returns how many returned true. In runs without a wrap and four per turn, so that the
+// compiler addresses all four with constant offsets.
+template <class Visit>
+[[gnu::always_inline]] inline std::uint32_t for_each_slot(std::uint32_t first, std::uint32_t count,
+                                                          std::uint32_t mask, Visit&& visit) noexcept {
+  std::uint32_t left = count;
+  for (std::uint32_t slot = first & mask; left != 0; slot = 0) {
+    const std::uint32_t to_end = mask + 1 - slot;
+    std::uint32_t run = left < to_end ? left : to_end;
+    for (; run >= 4; run -= 4, left -= 4, slot += 4) {
+      if (!visit(slot)) return count - left;
+      if (!visit(slot + 1)) return count - left + 1;
+      if (!visit(slot + 2)) return count - left + 2;
+      if (!visit(slot + 3)) return count - left + 3;
+    }
+    for (; run != 0; --run, --left, ++slot) {
+      if (!visit(slot)) return count - left;
+    }
+  }
+  return count;
+}
+
+}  // namespace detail
+
 /// The driver side of a split virtqueue, virtio 1.3 section 2.7.
 ///
 /// All bookkeeping is private: nothing that the device can write is read back, but its used ring and
@@ -33,9 +60,9 @@ class virtqueue<split, driver_side, Token, Access> {
   using layout_type = split;
 
   /// Takes `ring`, whose memory it initialises, with calls suppressed until `enable_call`.
-  /// `options.size` is `ring.size()` and a power of two. A chain that comes back with more bytes
-  /// written than `max_written` and than its buffers hold is `ring_fault::used_length`; receive
-  /// queues give their buffer size, the default is for queues that nothing is written to.
+  /// `options.size` is `ring.size()` and a power of two. A chain that comes back with more than
+  /// `max_written` bytes written is `ring_fault::used_length`: a receive queue gives the size of its
+  /// buffers.
   virtqueue(const split_ring& ring, const ring_options& options, indirect_tables tables = {},
             std::uint32_t max_written = UINT32_MAX)
       : ring_(ring),
@@ -95,14 +122,12 @@ class virtqueue<split, driver_side, Token, Access> {
       const std::uint16_t head = next_head();
       const auto length = static_cast<std::uint32_t>(chain.size() * sizeof(split_descriptor));
       write_table(head, chain);
-      add_one(tables_.address + table_offset(head), length, descriptor_indirect,
-              writable_bytes(chain), token);
+      add_one(tables_.address + table_offset(head), length, descriptor_indirect, token);
       return true;
     }
     if (chain.size() == 1) {
       const chain_buffer& only = chain.front();
-      add_one(only.address, only.length, only.device_writable ? descriptor_write : 0,
-              only.device_writable ? only.length : 0, token);
+      add_one(only.address, only.length, only.device_writable ? descriptor_write : 0, token);
       return true;
     }
     if (chain.size() > room()) return false;
@@ -111,29 +136,33 @@ class virtqueue<split, driver_side, Token, Access> {
     return true;
   }
 
-  /// Adds many one-buffer chains of one direction: `produce` is called once with a function
-  /// `put(address, length, token)` and calls it at most `room()` times. The hot path of both queues:
-  /// the ring's state stays in registers for the whole burst.
-  template <bool DeviceWritable, class Produce>
-  void add_burst(Produce&& produce) noexcept {
+  /// Adds up to `count` chains of one buffer each, all of one direction: `generate(fresh)` fills in
+  /// the next one, or returns false to end the burst before it. Returns how many were added.
+  /// `count` is at most `room()`. The hot path of sending and refilling.
+  template <bool DeviceWritable, class Generate>
+  std::uint16_t add_burst(std::uint16_t count, Generate&& generate) noexcept {
     constexpr std::uint16_t flags = DeviceWritable ? descriptor_write : 0;
+    const ring_index first = avail_;
     if (mode_ != ring_mode::fast) [[unlikely]] {
-      produce([this](std::uint64_t address, std::uint32_t length, Token token) {
-        add_one(address, length, flags, DeviceWritable ? length : 0, token);
-      });
-      return;
+      for (burst_buffer<Token> fresh; avail_ - first < count && generate(fresh);) {
+        add_one(fresh.address, fresh.length, flags, fresh.token);
+      }
+      return avail_ - first;
     }
+    // State in locals, or each store would make the compiler reload it.
     split_descriptor* const descriptors = ring_.descriptors();
     Token* const tokens = tokens_.data();
-    const std::uint32_t mask = mask_;
-    std::uint32_t next = avail_.value();
-    produce([=, &next](std::uint64_t address, std::uint32_t length, Token token) {
-      const std::uint32_t slot = next++ & mask;
-      Access::store(descriptors[slot].address, address);
-      Access::store(descriptors[slot].rest, split_descriptor::pack(length, flags));
-      tokens[slot] = token;
-    });
-    avail_ = ring_index(next);
+    const std::uint32_t added =
+        detail::for_each_slot(first.value(), count, mask_, [&](std::uint32_t slot) {
+          burst_buffer<Token> fresh;
+          if (!generate(fresh)) return false;
+          Access::store(descriptors[slot].address, fresh.address);
+          Access::store(descriptors[slot].rest, split_descriptor::pack(fresh.length, flags));
+          tokens[slot] = fresh.token;
+          return true;
+        });
+    avail_ += added;
+    return static_cast<std::uint16_t>(added);
   }
 
   /// Makes everything that was added visible to the device.
@@ -168,37 +197,39 @@ class virtqueue<split, driver_side, Token, Access> {
     return used_seen_ - used_;
   }
 
-  /// Takes back up to `max` used chains: `sink(token, written)` for each, in the order of use, and
-  /// returns how many. `sink` may return false to stop after the chain it was given. With in-order
-  /// batches the device does not say what it wrote to each: they count as full.
+  /// Takes back up to `max` used chains, in the order of use, and returns how many.
+  ///
+  /// `sink(token, written)` is called for each, `written` checked against what the device may write;
+  /// it may return false to stop after the chain that it was given. `sink(token)` serves chains that
+  /// the device only reads: what it claims to have written to those is not looked at. With in-order
+  /// batches the device does not say what it wrote to each chain: they count as full.
   template <class Sink>
   std::uint16_t reclaim(std::uint16_t max, Sink&& sink) noexcept {
     const std::uint16_t pending = used_pending(max);
-    const std::uint32_t count = pending < max ? pending : max;
-    const std::uint32_t first = used_.value();
-    const std::uint32_t end = first + count;
-    std::uint32_t at = first;
+    const std::uint16_t count = pending < max ? pending : max;
+    const ring_index first = used_;
+    bool more = true;
     if (mode_ == ring_mode::fast && batch_left_ == 0) [[likely]] {
+      // State in locals, or each store would make the compiler reload it.
       const used_element* const elements = ring_.used_elements();
       const Token* const tokens = tokens_.data();
-      const std::uint32_t mask = mask_;
       const std::uint32_t max_written = max_written_;
-      while (at != end) {
-        const std::uint32_t slot = at & mask;
-        const std::uint32_t id = Access::load(elements[slot].id);
-        const std::uint32_t written = Access::load(elements[slot].length);
-        if (id != slot || written > max_written) [[unlikely]] break;
-        ++at;
-        if (!give(sink, tokens[slot], written)) {
-          used_ = ring_index(at);
-          return static_cast<std::uint16_t>(at - first);
-        }
-      }
-      used_ = ring_index(at);
-      if (at == end) return static_cast<std::uint16_t>(count);
+      std::uint32_t done =
+          detail::for_each_slot(first.value(), count, mask_, [&](std::uint32_t slot) {
+            if (Access::load(elements[slot].id) != slot) [[unlikely]] return false;
+            std::uint32_t written = 0;
+            if constexpr (wants_written<Sink>) {
+              written = Access::load(elements[slot].length);
+              if (written > max_written) [[unlikely]] return false;
+            }
+            return more = give(sink, tokens[slot], written);
+          });
+      if (!more) ++done;  // the chain that the sink stopped at was given to it
+      used_ += done;
+      if (done == count) return count;
     }
-    reclaim_slowly(static_cast<std::uint16_t>(end - at), sink);
-    return used_ - ring_index(first);
+    if (more) reclaim_slowly(static_cast<std::uint16_t>(count - (used_ - first)), sink);
+    return used_ - first;
   }
 
   /// Asks for a call when the device uses a chain beyond the `after` next ones (0: the next one).
@@ -251,20 +282,25 @@ class virtqueue<split, driver_side, Token, Access> {
     visit(self.batch_left_), visit(self.batch_written_), visit(self.oldest_);
     visit(self.free_), visit(self.free_head_), visit(self.free_tail_), visit(self.until_fast_);
     for (auto& token : self.tokens_) visit(token);
-    for (auto& each : self.accounts_) visit(each.writable), visit(each.next), visit(each.count);
+    for (auto& each : self.accounts_) visit(each.next), visit(each.count);
   }
 
  private:
   // General mode's account of one descriptor: the head of a chain in flight has count > 0.
   struct account {
-    std::uint32_t writable = 0;  // bytes that the device may write to the chain
-    std::uint16_t next = 0;      // in the chain or in the free list
-    std::uint16_t count = 0;     // descriptors of the chain that starts here
+    std::uint16_t next = 0;   // in the chain or in the free list
+    std::uint16_t count = 0;  // descriptors of the chain that starts here
   };
 
   template <class Sink>
-  static bool give(Sink& sink, Token token, std::uint32_t written) noexcept {
-    if constexpr (std::is_void_v<decltype(sink(token, written))>) {
+  static constexpr bool wants_written = std::is_invocable_v<Sink&, Token, std::uint32_t>;
+
+  template <class Sink>
+  static bool give(Sink& sink, Token token, [[maybe_unused]] std::uint32_t written) noexcept {
+    if constexpr (!wants_written<Sink>) {
+      sink(token);
+      return true;
+    } else if constexpr (std::is_void_v<decltype(sink(token, written))>) {
       sink(token, written);
       return true;
     } else {
@@ -272,11 +308,6 @@ class virtqueue<split, driver_side, Token, Access> {
     }
   }
 
-  [[nodiscard]] static std::uint32_t writable_bytes(std::span<const chain_buffer> chain) noexcept {
-    std::uint32_t sum = 0;
-    for (const chain_buffer& buffer : chain) sum += buffer.device_writable ? buffer.length : 0;
-    return sum;
-  }
   [[nodiscard]] std::size_t table_offset(std::uint16_t head) const noexcept {
     return std::size_t{head} * tables_.entries * sizeof(split_descriptor);
   }
@@ -304,7 +335,7 @@ class virtqueue<split, driver_side, Token, Access> {
 
   // Adds a chain of one descriptor in either mode.
   void add_one(std::uint64_t address, std::uint32_t length, std::uint16_t flags,
-               std::uint32_t writable, Token token) noexcept {
+               Token token) noexcept {
     const std::uint16_t head = next_head();
     Access::store(ring_.descriptors()[head].address, address);
     Access::store(ring_.descriptors()[head].rest, split_descriptor::pack(length, flags));
@@ -312,7 +343,7 @@ class virtqueue<split, driver_side, Token, Access> {
     if (mode_ == ring_mode::general) {
       free_head_ = accounts_[head].next;
       --free_;
-      offer(head, 1, writable);
+      offer(head, 1);
     }
     avail_ += 1;
   }
@@ -329,14 +360,13 @@ class virtqueue<split, driver_side, Token, Access> {
     const auto count = static_cast<std::uint16_t>(chain.size());
     free_ = static_cast<std::uint16_t>(free_ - count);
     tokens_[head] = token;
-    offer(head, count, writable_bytes(chain));
+    offer(head, count);
     avail_ += 1;
   }
 
   // General mode: writes the avail entry and remembers the chain.
-  void offer(std::uint16_t head, std::uint16_t count, std::uint32_t writable) noexcept {
+  void offer(std::uint16_t head, std::uint16_t count) noexcept {
     accounts_[head].count = count;
-    accounts_[head].writable = writable;
     Access::store(ring_.avail_entries()[avail_.slot(mask_)], head);
   }
 
@@ -353,7 +383,7 @@ class virtqueue<split, driver_side, Token, Access> {
     free_head_ = avail_.slot(mask_);
     free_tail_ = (used_ + 0xffff).slot(mask_);
     for (std::uint16_t i = 0; i < size_; ++i) {
-      accounts_[i] = {max_written_, (ring_index(i) + 1).slot(mask_), std::uint16_t{0}};
+      accounts_[i] = {(ring_index(i) + 1).slot(mask_), std::uint16_t{0}};
     }
     for (std::uint16_t i = 0; i < busy; ++i) accounts_[(used_ + i).slot(mask_)].count = 1;
   }
@@ -383,11 +413,14 @@ class virtqueue<split, driver_side, Token, Access> {
 
   // Everything that is not "the next descriptor, completed on its own".
   template <class Sink>
-  void reclaim_slowly(std::uint16_t count, Sink& sink) noexcept {
+  [[gnu::noinline]] void reclaim_slowly(std::uint16_t count, Sink& sink) noexcept {
     bool more = true;
     for (; count != 0 && more; --count) {
       std::uint32_t written = 0;
       const std::uint32_t head = in_order_ ? next_in_order(written) : next_any_order(written);
+      if (wants_written<Sink> && written > max_written_) {
+        break_queue(ring_fault::used_length, used_, written);
+      }
       if (breach_) return;
       const Token token = tokens_[head];
       if (mode_ == ring_mode::general) free_chain(static_cast<std::uint16_t>(head));
@@ -409,8 +442,6 @@ class virtqueue<split, driver_side, Token, Access> {
     leave_fast();
     if (accounts_[id].count == 0) {
       break_queue(ring_fault::used_id_not_head, used_, id);
-    } else if (written > accounts_[id].writable && written > max_written_) {
-      break_queue(ring_fault::used_length, used_, written);
     }
     return id;
   }
@@ -436,11 +467,7 @@ class virtqueue<split, driver_side, Token, Access> {
       }
     }
     --batch_left_;
-    const std::uint32_t room = mode_ == ring_mode::fast ? max_written_ : accounts_[head].writable;
-    written = batch_left_ == 0 ? batch_written_ : room;
-    if (written > room && written > max_written_) {
-      break_queue(ring_fault::used_length, used_, written);
-    }
+    written = batch_left_ == 0 ? batch_written_ : max_written_;
     return head;
   }
 
