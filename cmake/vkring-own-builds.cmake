@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# What the tests, benchmarks and programs of vkring share. None of it reaches a consumer.
+
+add_library(vkring-own INTERFACE)
+target_link_libraries(vkring-own INTERFACE vkring)
+target_compile_options(vkring-own INTERFACE -Wall -Wextra -Wconversion -Wshadow -Werror)
+
+# vkring_add_program(TARGET SOURCES...): an executable with the warnings of vkring's own builds and
+# the components whose headers the sources include. Without such a component it says so and makes
+# no target.
+function(vkring_add_program target)
+  set(components "")
+  foreach(source IN LISTS ARGN)
+    file(STRINGS "${source}" lines REGEX "^#include [<\"]vkring/(io_uring|fmt|dpdk)[./]")
+    list(TRANSFORM lines REPLACE "^.*vkring/([a-z_]+).*$" "\\1")
+    list(APPEND components ${lines})
+  endforeach()
+  list(REMOVE_DUPLICATES components)
+  list(TRANSFORM components REPLACE "^io_uring$" "uring")
+  list(TRANSFORM components PREPEND "vkring::")
+  foreach(component IN LISTS components)
+    if(NOT TARGET ${component})
+      message(WARNING "${target} is left out: it needs ${component}")
+      return()
+    endif()
+  endforeach()
+  add_executable(${target} ${ARGN})
+  target_link_libraries(${target} PRIVATE vkring-own ${components})
+endfunction()
