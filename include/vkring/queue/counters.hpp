@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_QUEUE_COUNTERS_HPP
+#define VKRING_QUEUE_COUNTERS_HPP
+
+// What a queue counts: every frame, and every frame that did not make it, by reason.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vkring/core/counter.hpp>
+#include <vkring/net/header.hpp>
+
+namespace vkring::inline v0 {
+
+/// Why a queue dropped a frame. The reasons from `header` on are the header's: `header` plus the
+/// `header_fault`.
+enum class drop_reason : std::uint8_t {
+  empty_frame,         ///< a frame that owns no buffer
+  foreign_source,      ///< its buffers are not those of this queue's source
+  too_short,           ///< fewer bytes than the link layer's header
+  too_many_segments,   ///< more buffers than a chain of this ring can have
+  no_buffer,           ///< no buffer for the header of segments that were sent
+  header,
+};
+
+/// The number of drop reasons, those of the header included.
+inline constexpr std::size_t drop_reasons =
+    static_cast<std::size_t>(drop_reason::header) + header_fault_count;
+
+/// The reason that a bad header is counted as.
+[[nodiscard]] constexpr std::size_t index_of(header_fault fault) noexcept {
+  return static_cast<std::size_t>(drop_reason::header) + static_cast<std::size_t>(fault);
+}
+
+/// The name of a drop reason by its index in `queue_counters::drops`.
+[[nodiscard]] constexpr std::string_view drop_name(std::size_t index) noexcept {
+  switch (static_cast<drop_reason>(index)) {
+    case drop_reason::empty_frame: return "empty_frame";
+    case drop_reason::foreign_source: return "foreign_source";
+    case drop_reason::too_short: return "too_short";
+    case drop_reason::too_many_segments: return "too_many_segments";
+    case drop_reason::no_buffer: return "no_buffer";
+    case drop_reason::header: break;
+  }
+  return name(static_cast<header_fault>(index - static_cast<std::size_t>(drop_reason::header)));
+}
+
+/// The statistics of one queue. One writer, the queue's thread; readable from any thread.
+struct queue_counters {
+  counter frames;            ///< sent or received
+  counter bytes;             ///< their payload
+  counter kicks;             ///< notifications sent to the device
+  counter kicks_suppressed;  ///< publications for which the device wanted none
+  counter starved;           ///< refills that found the source short of buffers
+  std::array<counter, drop_reasons> drops;
+
+  void drop(drop_reason reason) noexcept { drops[static_cast<std::size_t>(reason)].add(1); }
+  void drop(header_fault fault) noexcept { drops[index_of(fault)].add(1); }
+  /// All drops together.
+  [[nodiscard]] std::uint64_t dropped() const noexcept {
+    std::uint64_t sum = 0;
+    for (const counter& each : drops) sum += each.value();
+    return sum;
+  }
+};
+
+}  // namespace vkring::inline v0
+
+#endif  // VKRING_QUEUE_COUNTERS_HPP

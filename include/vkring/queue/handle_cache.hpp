@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_QUEUE_HANDLE_CACHE_HPP
+#define VKRING_QUEUE_HANDLE_CACHE_HPP
+
+// A queue's private stock of free buffers.
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <utility>
+#include <vector>
+#include <vkring/memory/buffer_source.hpp>
+
+namespace vkring::inline v0 {
+
+/// A stack of free handles that belongs to one queue. It exchanges whole bursts with the source, so
+/// that the source's lock is rare, and absent where one thread takes and returns.
+///
+/// Thread-safety: the queue's thread only. Allocation: in the constructor only.
+template <buffer_source Source>
+class handle_cache {
+ public:
+  using handle = typename Source::handle;
+
+  /// Keeps up to twice `burst` handles, and takes or returns `burst` at a time.
+  handle_cache(Source& source, std::size_t burst)
+      : source_(&source), handles_(2 * burst), burst_(burst) {}
+  handle_cache(handle_cache&& other) noexcept
+      : source_(other.source_),
+        handles_(std::move(other.handles_)),
+        count_(std::exchange(other.count_, 0)),
+        burst_(other.burst_) {}
+  handle_cache& operator=(handle_cache&&) = delete;
+  ~handle_cache() { flush(); }
+
+  /// The handles to take next, `wanted` of them (at most one burst) or as many as the source has.
+  /// The caller takes all that it wants from the end and says how many with `drop`.
+  [[nodiscard]] std::span<const handle> stock(std::size_t wanted) noexcept {
+    if (count_ < wanted) [[unlikely]] {
+      count_ += source_->take({handles_.data() + count_, burst_});
+    }
+    const std::size_t n = std::min(wanted, count_);
+    return {handles_.data() + count_ - n, n};
+  }
+  /// The last `n` handles of `stock` were taken.
+  void drop(std::size_t n) noexcept { count_ -= n; }
+  /// How many handles it has without asking the source.
+  [[nodiscard]] std::size_t size() const noexcept { return count_; }
+
+  /// Room for `n` handles at the end, `n` at most one burst: the caller writes and says how many
+  /// with `add`.
+  [[nodiscard]] std::span<handle> space(std::size_t n) noexcept {
+    if (count_ + n > handles_.size()) [[unlikely]] {
+      // The oldest go: what was used last is still in this core's cache.
+      const std::size_t surplus = std::min(count_, std::max(burst_, count_ + n - handles_.size()));
+      source_->put({handles_.data(), surplus});
+      std::copy(handles_.begin() + static_cast<std::ptrdiff_t>(surplus),
+                handles_.begin() + static_cast<std::ptrdiff_t>(count_), handles_.begin());
+      count_ -= surplus;
+    }
+    return {handles_.data() + count_, n};
+  }
+  /// `n` handles were written to `space`.
+  void add(std::size_t n) noexcept { count_ += n; }
+
+  /// Returns one handle.
+  void put(handle h) noexcept {
+    space(1).front() = h;
+    add(1);
+  }
+
+  /// Returns everything to the source.
+  void flush() noexcept {
+    if (count_ != 0) source_->put({handles_.data(), count_});
+    count_ = 0;
+  }
+
+  /// The most handles that `stock` and `space` can be asked for.
+  [[nodiscard]] std::size_t burst() const noexcept { return burst_; }
+  [[nodiscard]] Source& source() const noexcept { return *source_; }
+
+ private:
+  Source* source_;
+  std::vector<handle> handles_;
+  std::size_t count_ = 0;
+  std::size_t burst_;
+};
+
+}  // namespace vkring::inline v0
+
+#endif  // VKRING_QUEUE_HANDLE_CACHE_HPP

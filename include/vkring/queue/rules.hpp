@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_QUEUE_RULES_HPP
+#define VKRING_QUEUE_RULES_HPP
+
+// What a queue was told about the frames of its direction.
+
+#include <cstddef>
+#include <cstdint>
+#include <vkring/memory/buffer_source.hpp>
+#include <vkring/net/header.hpp>
+
+namespace vkring::inline v0 {
+
+/// The outcome of negotiation, as far as the frames of one queue are concerned.
+struct frame_rules {
+  std::uint32_t header_size = vkring::header_size;  ///< 12, or 24 with a tunnel offload
+  std::uint32_t min_size = 14;  ///< tx: the shortest frame that the device can take
+  bool mergeable = false;       ///< rx: a frame may lie in several buffers
+  frame_offloads offloads{};    ///< what the header of a frame may ask for
+};
+static_assert(tunnel_header_size <= header_reserve);
+
+}  // namespace vkring::inline v0
+
+#endif  // VKRING_QUEUE_RULES_HPP
