@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "../support/faulty_sys.hpp"
+#include "support/faulty_sys.hpp"
 
 namespace {
 

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "../support/faulty_sys.hpp"
+#include "support/faulty_sys.hpp"
 
 namespace {
 
