@@ -161,6 +161,15 @@ inline auto retry_interrupted(Call&& call) noexcept -> std::invoke_result_t<Call
   }
 }
 
+/// A hint for `sys_result` that is given for one reason only.
+struct hint_for {
+  int reason = 0;
+  std::string_view text = {};
+  [[nodiscard]] std::string_view operator()(int met) const noexcept {
+    return met == reason ? text : std::string_view{};
+  }
+};
+
 /// Turns what a system call returned into a `result` of the same type.
 ///
 /// `hint` is a text, or a function from errno to a text where the advice depends on the reason.

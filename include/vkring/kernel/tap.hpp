@@ -41,10 +41,10 @@ class basic_tap : public basic_tap_control<Sys> {
   ///
   /// Attaching sets header size, owner, group and persistence as in `options`, and on a
   /// single-queue interface the kernel takes over vnet_header and napi as well. `options.netns_fd`
-  /// is entered by a short-lived thread. Errors: EINVAL for a bad name or a mismatch with an
-  /// interface that exists; EPERM without CAP_NET_ADMIN, unless it exists and is the caller's;
-  /// EBUSY when its only queue is taken or it exists and `exclusive` is set; E2BIG beyond 256
-  /// queues; what opening /dev/net/tun returns.
+  /// is entered by a short-lived thread.
+  /// Errors: EINVAL for a bad name or a mismatch with an interface that exists; EPERM without
+  /// CAP_NET_ADMIN, unless it exists and is the caller's; EBUSY when its only queue is taken or it
+  /// exists and `exclusive` is set; E2BIG beyond 256 queues; what opening /dev/net/tun returns.
   static result<basic_tap> open(const tap_options& options) {
     if (const auto rule = broken_name_rule(options.name); !rule.empty()) {
       return fail(EINVAL, "TUNSETIFF", options.name, rule);
@@ -198,6 +198,7 @@ class basic_tap : public basic_tap_control<Sys> {
   template <class Work>
   auto in_its_netns(Work&& work) const -> std::invoke_result_t<Work&> {
     const auto its = this->netns();
+    if (!its && its.error().code.value() != EPERM) return fail(its.error());
     if (!its) return work();
     struct ::stat there {};
     struct ::stat here {};
@@ -209,8 +210,7 @@ class basic_tap : public basic_tap_control<Sys> {
     return its->run(work);
   }
 
-  // An interface found by name may be another one, in another network namespace: the addresses
-  // tell.
+  // An interface found by name may be one of another network namespace: the addresses tell.
   result<void> check_same(int other, const std::string& name) const {
     auto theirs = control::hardware_address(other, name);
     if (!theirs) return fail(std::move(theirs.error()));

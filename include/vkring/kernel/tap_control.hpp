@@ -46,13 +46,11 @@ class basic_tap_control {
   /// Name and flags as they are now.
   [[nodiscard]] result<tap_status> status() const {
     tun_abi::ifreq request;
-    const auto hint = [](int reason) -> std::string_view {
-      return reason == EBADFD ? "no interface is attached to it"
-                              : "it is no descriptor of /dev/net/tun";
+    const auto hint = [](int reason) {
+      return reason == EBADFD ? gone : "it is no descriptor of /dev/net/tun";
     };
-    if (auto done = call(tun_abi::tungetiff, "TUNGETIFF", request, hint); !done) {
-      return fail(std::move(done.error()));
-    }
+    auto done = call_on(fd(), name_, tun_abi::tungetiff, "TUNGETIFF", request, hint);
+    if (!done) return fail(std::move(done.error()));
     return tap_status{request.name, request.flags};
   }
 
@@ -60,7 +58,7 @@ class basic_tap_control {
   [[nodiscard]] result<basic_netns<Sys>> netns() const {
     auto made = basic_fd<Sys>::adopt(
         sys_result(Sys::ioctl_value(fd(), tun_abi::tungetdevnetns, 0), "TUNGETDEVNETNS", name_,
-                   "needs CAP_NET_ADMIN in the interface's network namespace"));
+                   hint_for{EPERM, "needs CAP_NET_ADMIN in the interface's network namespace"}));
     if (!made) return fail(std::move(made.error()));
     return basic_netns<Sys>::from_fd(std::move(*made));
   }
@@ -83,7 +81,7 @@ class basic_tap_control {
     request.hardware.sa_family = tun_abi::arphrd_ether;
     std::memcpy(request.hardware.sa_data, mac.data(), mac.size());
     return call(tun_abi::siocsifhwaddr, "SIOCSIFHWADDR", request,
-                "needs an individual address: first octet even, not all zeros");
+                {EADDRNOTAVAIL, "needs an individual address: first octet even, not all zeros"});
   }
 
   [[nodiscard]] result<int> header_size() const {
@@ -93,7 +91,7 @@ class basic_tap_control {
   /// Errors: EINVAL below 10. The kernel accepts any larger size and uses 10 or (6.17) 24 bytes.
   result<void> set_header_size(int bytes) const {
     return set_int(tun_abi::tunsetvnethdrsz, "TUNSETVNETHDRSZ", bytes,
-                   "a header has 10, 12 or 24 bytes");
+                   {EINVAL, "a header has 10, 12 or 24 bytes"});
   }
 
   [[nodiscard]] result<int> sndbuf() const {
@@ -102,14 +100,14 @@ class basic_tap_control {
   /// How many bytes may be under way from this descriptor into the stack, for all attached queues.
   ///
   /// INT_MAX, a TAP's default, is no limit and lets vhost-net pass frames in batches. On a TUN
-  /// those batches lose 14 bytes of each packet, so it is refused there and never in force. Errors:
-  /// EINVAL for 0, less, or INT_MAX on a TUN.
+  /// those batches lose 14 bytes of each packet, so it is refused there and never in force.
+  /// Errors: EINVAL for 0, less, or INT_MAX on a TUN.
   result<void> set_sndbuf(int bytes) const {
     if (mode_ == tap_mode::tun && bytes == INT_MAX) {
       return fail(EINVAL, "TUNSETSNDBUF", name_,
                   "a TUN needs a limit below INT_MAX, without one vhost-net cuts packets");
     }
-    return set_int(tun_abi::tunsetsndbuf, "TUNSETSNDBUF", bytes, "needs 1 byte or more");
+    return set_int(tun_abi::tunsetsndbuf, "TUNSETSNDBUF", bytes, {EINVAL, "needs 1 byte or more"});
   }
 
   /// What the kernel may hand to the application (`tun_abi::offload` bits); all off at first. What
@@ -118,8 +116,9 @@ class basic_tap_control {
   result<void> set_offloads(std::uint32_t bits) const {
     return set_value(
         tun_abi::tunsetoffload, "TUNSETOFFLOAD", bits,
-        "all need csum, ecn needs tso4 or tso6, uso4 and uso6 go together (since 6.2), "
-        "udp_tunnel needs tso or uso (since 6.17)");
+        {EINVAL,
+         "all need csum, ecn needs tso4 or tso6, uso4 and uso6 go together (since 6.2), "
+         "udp_tunnel needs tso or uso (since 6.17)"});
   }
   /// The part of `wanted` that this kernel takes; turns all offloads off.
   [[nodiscard]] result<std::uint32_t> probe_offloads(
@@ -152,11 +151,11 @@ class basic_tap_control {
   /// attached to by anybody or, on some kernels, by nobody else.
   result<void> set_owner(uid_t user) const {
     return set_value(tun_abi::tunsetowner, "TUNSETOWNER", user,
-                     "needs a user id that exists in this user namespace");
+                     {EINVAL, "needs a user id that exists in this user namespace"});
   }
   result<void> set_group(gid_t group) const {
     return set_value(tun_abi::tunsetgroup, "TUNSETGROUP", group,
-                     "needs a group id that exists in this user namespace");
+                     {EINVAL, "needs a group id that exists in this user namespace"});
   }
 
   /// Gives this queue its share of the traffic again. Errors: EINVAL if it has it already.
@@ -189,8 +188,8 @@ class basic_tap_control {
     filter.flags = all_multicast ? tun_abi::tx_filter_all_multicast : std::uint16_t{0};
     filter.count = static_cast<std::uint16_t>(addresses.size());
     std::copy(addresses.begin(), addresses.end(), filter.addresses.begin());
-    auto exact = call_on(fd(), name_, tun_abi::tunsettxfilter, "TUNSETTXFILTER", filter,
-                         "only a TAP has addresses to filter by");
+    auto exact = returned_by(tun_abi::tunsettxfilter, "TUNSETTXFILTER", filter,
+                             {EINVAL, "only a TAP has addresses to filter by"});
     if (!exact) return fail(std::move(exact.error()));
     return static_cast<unsigned>(*exact);
   }
@@ -244,29 +243,42 @@ class basic_tap_control {
   // The largest limit is as good as none, and any limit keeps vhost-net from batching.
   static constexpr int tun_sndbuf = INT_MAX - 1;
   static constexpr std::string_view no_mac = "a TUN carries IP packets and has no MAC";
-  static constexpr std::string_view bpf_hint =
-      "needs the descriptor of a BPF program of type SOCKET_FILTER";
+  static constexpr hint_for bpf_hint{EINVAL,
+                                     "needs the descriptor of a BPF program of type SOCKET_FILTER"};
+  static constexpr const char* gone = "no interface is attached to it: perhaps it was deleted";
 
-  template <class Argument, class Hint = std::string_view>
+  // Whatever was asked of it, an interface that has been deleted says EBADFD.
+  static auto unless_gone(hint_for hint) {
+    return [hint](int reason) { return reason == EBADFD ? std::string_view(gone) : hint(reason); };
+  }
+
+  template <class Argument>
+  result<int> returned_by(unsigned long request, std::string_view operation, Argument& argument,
+                          hint_for hint) const {
+    return call_on(fd(), name_, request, operation, argument, unless_gone(hint));
+  }
+  template <class Argument>
   result<void> call(unsigned long request, std::string_view operation, Argument& argument,
-                    const Hint& hint = {}) const {
-    return without_value(call_on(fd(), name_, request, operation, argument, hint));
+                    hint_for hint) const {
+    return without_value(returned_by(request, operation, argument, hint));
   }
   result<void> set_int(unsigned long request, std::string_view operation, int value,
-                       std::string_view hint = {}) const {
+                       hint_for hint = {}) const {
     return call(request, operation, value, hint);
   }
   result<int> get_int(unsigned long request, std::string_view operation) const {
     int value = 0;
-    if (auto done = call(request, operation, value); !done) return fail(std::move(done.error()));
+    if (auto done = call(request, operation, value, {}); !done) {
+      return fail(std::move(done.error()));
+    }
     return value;
   }
   // The ioctls that take the value itself instead of a pointer to it.
   result<void> set_value(unsigned long request, std::string_view operation, unsigned long value,
-                         std::string_view hint = {}) const {
+                         hint_for hint = {}) const {
     return without_value(
         sys_result(retry_interrupted([&] { return Sys::ioctl_value(fd(), request, value); }),
-                   operation, name_, hint));
+                   operation, name_, unless_gone(hint)));
   }
   static result<void> without_value(result<int> returned) {
     if (!returned) return fail(std::move(returned.error()));
@@ -276,9 +288,9 @@ class basic_tap_control {
     tun_abi::ifreq request;
     request.flags = what;
     return call(tun_abi::tunsetqueue, "TUNSETQUEUE", request,
-                what == tun_abi::iff_detach_queue
-                    ? "needs a multi-queue interface and a queue that is attached"
-                    : "needs a queue that is detached");
+                {EINVAL, what == tun_abi::iff_detach_queue
+                             ? "needs a multi-queue interface and a queue that is attached"
+                             : "needs a queue that is detached"});
   }
 
   basic_fd<Sys> queue_;
