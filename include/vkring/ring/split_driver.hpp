@@ -109,9 +109,10 @@ class virtqueue<split, driver_side, Token, Access> {
     if (breach_) return 0;
     return mode_ == ring_mode::fast ? static_cast<std::uint16_t>(size_ - in_flight()) : free_;
   }
-  /// The most buffers that a chain may have.
+  /// The most buffers that a chain may have: no device takes more than `max_chain_pieces`.
   [[nodiscard]] std::uint16_t max_chain() const noexcept {
-    return tables_.entries > size_ ? tables_.entries : size_;
+    const std::uint16_t fits = tables_.entries > size_ ? tables_.entries : size_;
+    return fits < max_chain_pieces ? fits : std::uint16_t{max_chain_pieces};
   }
 
   /// Adds a chain, invisible to the device until `publish`. False: not enough room for it now, and
@@ -186,7 +187,8 @@ class virtqueue<split, driver_side, Token, Access> {
   /// How many used chains wait to be reclaimed, looking at the device's index only if fewer than
   /// `enough` are known of. 0 on a broken queue.
   [[nodiscard]] std::uint16_t used_pending(std::uint16_t enough) noexcept {
-    if (used_seen_ - used_ < enough && !breach_) {
+    if (breach_) [[unlikely]] return 0;
+    if (used_seen_ - used_ < enough) {
       const ring_index seen(Access::observe_used(ring_.used_index()));
       if (seen - used_ > published_ - used_ || seen - used_ < used_seen_ - used_) [[unlikely]] {
         break_queue(ring_fault::used_index_jump, used_, seen.value());
@@ -260,13 +262,13 @@ class virtqueue<split, driver_side, Token, Access> {
   void abandon(Sink&& sink) noexcept {
     if (mode_ == ring_mode::fast) {
       for (; used_ != avail_; used_ += 1) sink(tokens_[used_.slot(mask_)]);
-      return;
+    } else {
+      for (std::uint16_t id = 0; id < size_; ++id) {
+        if (accounts_[id].count != 0) sink(tokens_[id]);
+        accounts_[id].count = 0;
+      }
     }
-    for (std::uint16_t id = 0; id < size_; ++id) {
-      if (accounts_[id].count != 0) sink(tokens_[id]);
-      accounts_[id].count = 0;
-    }
-    used_ = avail_;
+    used_ = used_seen_ = published_ = avail_;
   }
 
   /// Marks the queue broken for a breach that was found in the buffers instead of in the ring.
@@ -427,7 +429,12 @@ class virtqueue<split, driver_side, Token, Access> {
       used_ += 1;
       more = give(sink, token, written);
     }
-    if (mode_ == ring_mode::general && used_ == avail_ && until_fast_ == 0) enter_fast();
+    // In-order, the next chain has to start where the last one ended: in ring order, or a device that
+    // foretells the heads instead of reading them (the kernel's, since 6.17) goes astray.
+    if (mode_ == ring_mode::general && used_ == avail_ && until_fast_ == 0 &&
+        (!in_order_ || free_head_ == avail_.slot(mask_))) {
+      enter_fast();
+    }
   }
 
   // The head that the next used element names.
