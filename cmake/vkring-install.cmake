@@ -29,6 +29,12 @@ write_basic_package_version_file("${tree_dir}/vkring-config-version.cmake"
 install(FILES "${tree_dir}/vkring-config.cmake" "${tree_dir}/vkring-config-version.cmake"
         DESTINATION "${package_dir}" COMPONENT vkring-dev)
 
+# Relative to the place of the file, so that the tree can be installed or moved anywhere.
+cmake_path(RELATIVE_PATH CMAKE_INSTALL_PREFIX
+           BASE_DIRECTORY "${CMAKE_INSTALL_FULL_DATAROOTDIR}/pkgconfig"
+           OUTPUT_VARIABLE pc_to_prefix)
+set(pc_includedir "\${prefix}")
+cmake_path(APPEND pc_includedir "${CMAKE_INSTALL_INCLUDEDIR}")
 configure_file("${PROJECT_SOURCE_DIR}/cmake/vkring.pc.in" "${tree_dir}/vkring.pc" @ONLY)
 install(FILES "${tree_dir}/vkring.pc" DESTINATION "${CMAKE_INSTALL_DATAROOTDIR}/pkgconfig"
         COMPONENT vkring-dev)

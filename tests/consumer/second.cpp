@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <vkring/vkring.hpp>
+
+int errors_seen_by_second(const vkring::error& met);
+int errors_seen_by_second(const vkring::error& met) {
+  return met.message() == "consume vkring: Operation not supported" ? 1 : 0;
+}
