@@ -22,8 +22,8 @@ template <class Sys = posix>
 class basic_fd {
  public:
   basic_fd() noexcept = default;
-  /// Takes ownership of `fd`.
-  explicit basic_fd(int fd) noexcept : fd_(fd) {}
+  /// Takes ownership of `descriptor`.
+  explicit basic_fd(int descriptor) noexcept : fd_(descriptor) {}
   basic_fd(const basic_fd&) = delete;  // use duplicate()
   basic_fd& operator=(const basic_fd&) = delete;
   basic_fd(basic_fd&& other) noexcept : fd_(other.release()) {}
