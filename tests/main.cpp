@@ -35,7 +35,7 @@ void log_skip(const std::string& name) {
     std::perror(path);
     std::exit(1);
   }
-  std::fprintf(log, "%s: %s: %s\n", program_invocation_short_name, name.c_str(),
+  std::fprintf(log, "%s: %s\t%s\n", program_invocation_short_name, name.c_str(),
                skip_reason.c_str());
   std::fclose(log);
 }
