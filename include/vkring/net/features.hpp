@@ -297,15 +297,6 @@ inline constexpr feature_requirement feature_requirements[] = {
     {feature::rss_context, {feature::rss}},
 };
 
-/// What `bit` still needs beside `have`: the alternatives of every rule that is not met. Empty when
-/// all are.
-[[nodiscard]] constexpr feature_set missing_for(feature bit, const feature_set& have) noexcept {
-  feature_set missing;
-  for (const feature_requirement& rule : feature_requirements)
-    if (rule.bit == bit && (rule.any_of & have).empty()) missing = missing | rule.any_of;
-  return missing;
-}
-
 }  // namespace vkring::inline v0
 
 #endif  // VKRING_NET_FEATURES_HPP
