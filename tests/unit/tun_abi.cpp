@@ -31,6 +31,8 @@ TEST_CASE("tun_abi: constants and layouts are those of the installed kernel head
       {"TUNGETIFF", abi::tungetiff},
       {"TUNGETSNDBUF", abi::tungetsndbuf},
       {"TUNSETSNDBUF", abi::tunsetsndbuf},
+      {"TUNATTACHFILTER", abi::tunattachfilter},
+      {"TUNDETACHFILTER", abi::tundetachfilter},
       {"TUNGETVNETHDRSZ", abi::tungetvnethdrsz},
       {"TUNSETVNETHDRSZ", abi::tunsetvnethdrsz},
       {"TUNSETQUEUE", abi::tunsetqueue},

@@ -71,7 +71,8 @@ class basic_tap : public basic_tap_control<Sys> {
   /// non-blocking.
   ///
   /// mode, vnet_header, multi_queue if true, and name if not empty must hold already; header size,
-  /// owner, group and persistence are set as in `options`. On failure the descriptor is closed.
+  /// owner, group and persistence are set as in `options`. IFF_NO_PI must have been set; on a TUN
+  /// the kernel does not tell. On failure the descriptor is closed.
   /// Errors: EINVAL when it is something else or lacks what is asked for, EBADFD when no interface
   /// is attached to it.
   static result<basic_tap> from_fd(basic_fd<Sys> queue, const tap_options& options) {
@@ -79,9 +80,9 @@ class basic_tap : public basic_tap_control<Sys> {
     basic_tap tap(std::move(queue), label, options.mode);
     auto found = tap.status();
     if (!found) return fail(std::move(found.error()));
-    if (const auto lack = lacking(*found, options); !lack.empty()) {
-      return fail(EINVAL, "TUNGETIFF", found->name, lack);
-    }
+    auto lack = lacking(*found, options);
+    if (lack.empty() && tap.has_packet_information()) lack = "it was opened without IFF_NO_PI";
+    if (!lack.empty()) return fail(EINVAL, "TUNGETIFF", found->name, lack);
     tap.rename(found->name);
     const int flags = Sys::fcntl(tap.fd(), F_GETFL);
     const int set = flags == -1 ? -1 : Sys::fcntl(tap.fd(), F_SETFL, flags | O_NONBLOCK);
@@ -182,7 +183,6 @@ class basic_tap : public basic_tap_control<Sys> {
         options.name != found.name) {
       return "it is not " + options.name;
     }
-    if (!found.has(tun_abi::iff_no_pi)) return "it was opened without IFF_NO_PI";
     if (found.has(tun_abi::iff_vnet_hdr) != options.vnet_header) {
       return options.vnet_header ? "it was opened without IFF_VNET_HDR"
                                  : "it was opened with IFF_VNET_HDR";
@@ -191,6 +191,22 @@ class basic_tap : public basic_tap_control<Sys> {
       return "it was opened without IFF_MULTI_QUEUE";
     }
     return {};
+  }
+
+  // In TUNGETIFF's answer no_pi shares its bit with "has no classic filter": only while there is a
+  // filter (only a TAP can have one), it is the truth. This one passes everything.
+  bool has_packet_information() const {
+    const auto says_no_pi = [&] {
+      const auto now = this->status();
+      return !now || now->has(tun_abi::iff_no_pi);
+    };
+    if (!says_no_pi()) return true;
+    tun_abi::filter_instruction pass{tun_abi::bpf_return, 0, 0, ~std::uint32_t{0}};
+    tun_abi::filter_program program{1, &pass};
+    if (Sys::ioctl(this->fd(), tun_abi::tunattachfilter, &program) != 0) return false;
+    const bool no_pi = says_no_pi();
+    static_cast<void>(Sys::ioctl(this->fd(), tun_abi::tundetachfilter, &program));
+    return !no_pi;
   }
 
   // Runs `work` in the interface's network namespace. Whoever may not ask for that namespace stays

@@ -26,7 +26,7 @@ namespace vkring::inline v0 {
 /// What the kernel says about an open queue.
 struct tap_status {
   std::string name;     ///< the interface's name now: it may have been renamed
-  std::uint16_t flags;  ///< tun_abi::iff
+  std::uint16_t flags;  ///< tun_abi::iff; the kernel says no_pi unless it has a classic filter
   [[nodiscard]] bool has(tun_abi::iff flag) const noexcept { return (flags & flag) != 0; }
 };
 

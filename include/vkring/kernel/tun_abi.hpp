@@ -15,6 +15,18 @@
 /// <net/if.h>. _IOR and _IOW come from <sys/ioctl.h> and know each architecture's encoding.
 namespace vkring::inline v0::tun_abi {
 
+/// struct sock_filter and sock_fprog: a classic BPF program.
+struct filter_instruction {
+  std::uint16_t code;
+  std::uint8_t jump_true, jump_false;
+  std::uint32_t operand;
+};
+struct filter_program {
+  unsigned short count;
+  filter_instruction* instructions;
+};
+inline constexpr std::uint16_t bpf_return = 0x06;
+
 inline constexpr unsigned long tunsetiff = _IOW('T', 202, int);
 inline constexpr unsigned long tunsetpersist = _IOW('T', 203, int);
 inline constexpr unsigned long tunsetowner = _IOW('T', 204, int);
@@ -25,6 +37,8 @@ inline constexpr unsigned long tunsettxfilter = _IOW('T', 209, unsigned);
 inline constexpr unsigned long tungetiff = _IOR('T', 210, unsigned);
 inline constexpr unsigned long tungetsndbuf = _IOR('T', 211, int);
 inline constexpr unsigned long tunsetsndbuf = _IOW('T', 212, int);
+inline constexpr unsigned long tunattachfilter = _IOW('T', 213, filter_program);
+inline constexpr unsigned long tundetachfilter = _IOW('T', 214, filter_program);
 inline constexpr unsigned long tungetvnethdrsz = _IOR('T', 215, int);
 inline constexpr unsigned long tunsetvnethdrsz = _IOW('T', 216, int);
 inline constexpr unsigned long tunsetqueue = _IOW('T', 217, int);
