@@ -46,7 +46,7 @@ struct naive_table {
         if (address < r.guest || address >= wide{r.guest} + r.size) continue;
         std::byte* const here = r.host + static_cast<std::uint64_t>(address - r.guest);
         if (found == 0) start = here;
-        if (here != start + found) continue;
+        if (here != at(reinterpret_cast<std::uintptr_t>(start) + found)) continue;
         const wide rest = wide{r.guest} + r.size - address;
         const wide wanted = length - found;
         const auto taken = static_cast<std::uint64_t>(rest < wanted ? rest : wanted);
@@ -95,7 +95,7 @@ TEST_CASE("table: own memory gets addresses from the base upwards, page by page"
 TEST_CASE("table: a second process that adds the same sizes gets the same addresses") {
   memory_table first;
   memory_table second;
-  for (const std::size_t size : {1, 4096, 4097, 8192}) {
+  for (const std::size_t size : {1U, 4096U, 4097U, 8192U}) {
     const auto a = first.add(memory(0x7000'0000 + size * 0x10000, size)).value();
     const auto b = second.add(memory(0x1000'0000 + size * 0x30000, size)).value();
     CHECK(a == b);
@@ -233,7 +233,8 @@ TEST_CASE("table: random tables agree with a naive model") {
       const auto& low = table.regions()[i - 1];
       const auto& high = table.regions()[i];
       REQUIRE(low.guest < high.guest);
-      REQUIRE_FALSE((low.guest + low.size == high.guest && low.host + low.size == high.host));
+      REQUIRE_FALSE((low.guest + low.size == high.guest &&
+                     at(reinterpret_cast<std::uintptr_t>(low.host) + low.size) == high.host));
     }
 
     table_cursor cursor(table);

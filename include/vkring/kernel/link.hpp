@@ -49,7 +49,7 @@ struct link_state {
   std::string name;
   std::uint32_t flags = 0;  ///< IFF_ bits
   bool up = false;          ///< set up by the administrator (IFF_UP)
-  bool carrier = false;     ///< its lower layer works; false while it is down
+  bool carrier = false;     ///< its lower layer works: for a TAP, a queue is attached
   oper_state operational = oper_state::unknown;
   std::uint32_t mtu = 0;              ///< bytes
   std::uint32_t tx_queue_length = 0;  ///< packets
@@ -149,7 +149,8 @@ class basic_link {
     netlink_request request(netlink_abi::rtm_newlink, 0, header);
     return socket_.exchange(request, up ? "set up" : "set down", name_);
   }
-  /// Sets the MTU in bytes; for a TAP 68 to 65521.
+  /// Sets the MTU in bytes; for a TAP 68 to 65521. Below 1280 the kernel takes the interface's IPv6
+  /// addresses away, and does not bring them back.
   result<void> set_mtu(std::uint32_t bytes) {
     return set(netlink_abi::ifla_mtu, bytes, "set mtu " + std::to_string(bytes));
   }
@@ -283,12 +284,13 @@ class basic_link_events {
       alignas(8) std::array<std::byte, basic_netlink<Sys>::datagram_bytes> buffer;
       auto received = socket_.receive(buffer, MSG_DONTWAIT);
       if (!received) {
-        const int reason = received.error().code.value();
-        if (reason == EAGAIN) return std::optional<link_event>();
-        if (reason == ENOBUFS || reason == EMSGSIZE) {
-          return std::optional(link_event{link_event::what::lost, {}});
+        if (received.error().code.value() == EAGAIN) return std::optional<link_event>();
+        if (!is_loss(received.error())) return fail(std::move(received.error()));
+        // The kernel queues nothing more until the queue is empty, and what is in it is stale.
+        while (received || is_loss(received.error())) {
+          received = socket_.receive(buffer, MSG_DONTWAIT);
         }
-        return fail(std::move(received.error()));
+        return std::optional(link_event{link_event::what::lost, {}});
       }
       // The kernel sends each event as a datagram of its own.
       std::optional<link_event> event;
@@ -305,6 +307,10 @@ class basic_link_events {
   }
 
  private:
+  static bool is_loss(const error& e) noexcept {
+    return e.code.value() == ENOBUFS || e.code.value() == EMSGSIZE;
+  }
+
   static result<basic_link_events> with(result<basic_netlink<Sys>> socket) {
     if (!socket) return fail(std::move(socket.error()));
     return basic_link_events(std::move(*socket));
@@ -313,7 +319,7 @@ class basic_link_events {
   basic_netlink<Sys> socket_;
 };
 
-using link = basic_link<>;
+using net_link = basic_link<>;  // `link` is a function of the C library
 using link_events = basic_link_events<>;
 
 }  // namespace vkring::inline v0

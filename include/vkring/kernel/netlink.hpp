@@ -218,6 +218,7 @@ class basic_netlink {
     if (!size) return fail(std::move(size.error()));
     const auto length = static_cast<std::size_t>(*size);
     if (length > buffer.size()) return fail(EMSGSIZE, "receive netlink");
+    if (length == 0) return fail(EBADMSG, "receive netlink", {}, "the socket is none of netlink's");
     return std::span<const std::byte>(buffer.first(length));
   }
 
