@@ -6,7 +6,6 @@
 //
 // The kernel's headers for it clash with the C library's. Names are the kernel's in lower case.
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 
