@@ -145,12 +145,12 @@ TEST_CASE("tap: the kernel completes the name") {
 TEST_CASE("tap: each option does what it says") {
   const auto ns = private_netns();
   if (!ns) return skip(no_netns);
-  const auto flags_of = [&](tap_options options) {
+  const auto flags_of = [&](tap_options options) -> int {
     options.netns_fd = ns->fd();
     return tap::open(options).value().status().value().flags;
   };
   using namespace tun_abi;
-  constexpr unsigned usual = iff_tap | iff_no_pi | iff_vnet_hdr;
+  constexpr int usual = iff_tap | iff_no_pi | iff_vnet_hdr;
   CHECK(flags_of({}) == usual);
   CHECK(flags_of({.mode = tap_mode::tun}) == ((usual & ~iff_tap) | iff_tun));
   CHECK(flags_of({.multi_queue = true}) == (usual | iff_multi_queue));

@@ -80,8 +80,9 @@ class basic_tap : public basic_tap_control<Sys> {
     basic_tap tap(std::move(queue), label, options.mode);
     auto found = tap.status();
     if (!found) return fail(std::move(found.error()));
-    auto lack = lacking(*found, options);
-    if (lack.empty() && tap.has_packet_information()) lack = "it was opened without IFF_NO_PI";
+    const auto has_pi = tap.has_packet_information(*found);
+    if (!has_pi) return fail(has_pi.error());
+    const auto lack = *has_pi ? "it was opened without IFF_NO_PI" : lacking(*found, options);
     if (!lack.empty()) return fail(EINVAL, "TUNGETIFF", found->name, lack);
     tap.rename(found->name);
     const int flags = Sys::fcntl(tap.fd(), F_GETFL);
@@ -195,18 +196,15 @@ class basic_tap : public basic_tap_control<Sys> {
 
   // In TUNGETIFF's answer no_pi shares its bit with "has no classic filter": only while there is a
   // filter (only a TAP can have one), it is the truth. This one passes everything.
-  bool has_packet_information() const {
-    const auto says_no_pi = [&] {
-      const auto now = this->status();
-      return !now || now->has(tun_abi::iff_no_pi);
-    };
-    if (!says_no_pi()) return true;
+  result<bool> has_packet_information(const tap_status& before) const {
+    if (!before.has(tun_abi::iff_no_pi)) return true;
     tun_abi::filter_instruction pass{tun_abi::bpf_return, 0, 0, ~std::uint32_t{0}};
     tun_abi::filter_program program{1, &pass};
     if (Sys::ioctl(this->fd(), tun_abi::tunattachfilter, &program) != 0) return false;
-    const bool no_pi = says_no_pi();
+    auto now = this->status();
     static_cast<void>(Sys::ioctl(this->fd(), tun_abi::tundetachfilter, &program));
-    return !no_pi;
+    if (!now) return fail(std::move(now.error()));
+    return !now->has(tun_abi::iff_no_pi);
   }
 
   // Runs `work` in the interface's network namespace. Whoever may not ask for that namespace stays

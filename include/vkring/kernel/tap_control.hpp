@@ -56,9 +56,9 @@ class basic_tap_control {
 
   /// The network namespace that the interface is in. Errors: EPERM without CAP_NET_ADMIN there.
   [[nodiscard]] result<basic_netns<Sys>> netns() const {
-    auto made = basic_fd<Sys>::adopt(
-        sys_result(Sys::ioctl_value(fd(), tun_abi::tungetdevnetns, 0), "TUNGETDEVNETNS", name_,
-                   hint_for{EPERM, "needs CAP_NET_ADMIN in the interface's network namespace"}));
+    auto made = basic_fd<Sys>::adopt(sys_result(
+        Sys::ioctl_value(fd(), tun_abi::tungetdevnetns, 0), "TUNGETDEVNETNS", name_,
+        unless_gone({EPERM, "needs CAP_NET_ADMIN in the interface's network namespace"})));
     if (!made) return fail(std::move(made.error()));
     return basic_netns<Sys>::from_fd(std::move(*made));
   }
@@ -217,7 +217,8 @@ class basic_tap_control {
   // The address of the interface `name` as another descriptor (of a queue, or a socket) sees it.
   static result<sockaddr> hardware_address(int descriptor, const std::string& name) {
     auto request = named(name);
-    auto done = call_on(descriptor, name, tun_abi::siocgifhwaddr, "SIOCGIFHWADDR", request);
+    auto done = call_on(descriptor, name, tun_abi::siocgifhwaddr, "SIOCGIFHWADDR", request,
+                        unless_gone({}));
     if (!done) return fail(std::move(done.error()));
     return request.hardware;
   }

@@ -104,7 +104,8 @@ std::string tap_mismatch(const std::string& name, std::uint16_t flags) {
   if (reason == EOPNOTSUPP || (reason == 0 && std::string_view(existing.driver) != "tun")) {
     return "an interface of that name exists and is no TUN or TAP: choose another name";
   }
-  if (reason != 0) return "this kernel does not know one of the options, or refuses the name";
+  if (reason == ENODEV) return "this kernel does not know one of the options, or refuses the name";
+  if (reason != 0) return "perhaps it exists as something else, or with another number of queues";
   const bool asked_tap = (flags & tun_abi::iff_tap) != 0;
   const bool is_tap = std::string_view(existing.bus_info) == "tap";
   if (asked_tap != is_tap) {
