@@ -84,8 +84,7 @@ class buffer_arena {
     std::uint32_t capacity;
 
     [[nodiscard]] mapped_buffer operator()(handle h) const noexcept {
-      const std::uintptr_t at = h.bits & ~std::uintptr_t{1};
-      return {reinterpret_cast<std::byte*>(at), at + guest_minus_host, capacity, line};
+      return {reinterpret_cast<std::byte*>(h.bits), h.bits + guest_minus_host, capacity, line};
     }
   };
   [[nodiscard]] handle_mapper mapper() const noexcept { return mapper_; }

@@ -42,7 +42,8 @@ class basic_buffer_pool : private basic_region<Sys>, public buffer_arena {
                   "buffer-size=" + std::to_string(options.buffer_size),
                   "from 1 to " + std::to_string(max_buffer_size));
     }
-    auto memory = basic_region<Sys>::make(bytes(options.buffers, options.buffer_size), options.memory);
+    auto memory =
+        basic_region<Sys>::make(bytes(options.buffers, options.buffer_size), options.memory);
     if (!memory) return fail(std::move(memory.error()));
     return std::make_shared<basic_buffer_pool>(std::move(*memory), options);
   }

@@ -20,7 +20,7 @@ inline constexpr std::uint32_t header_reserve = 32;
 /// A buffer, mapped: `[headroom | header | payload]`, the payload on a cache line boundary.
 struct mapped_buffer {
   std::byte* payload;
-  std::uint64_t address;  ///< of the payload, as the device knows it (guest-physical)
+  std::uint64_t address;   ///< of the payload, as the device knows it (guest-physical)
   std::uint32_t capacity;  ///< bytes from the payload on
   std::uint32_t headroom;  ///< bytes before the payload, `header_reserve` at least
 };
@@ -29,8 +29,8 @@ struct mapped_buffer {
 /// meaningful while the buffer is part of a frame of several buffers.
 template <class Handle>
 struct buffer_link {
-  Handle next{};           ///< the frame's next buffer, if this is not the last
-  std::uint32_t size = 0;  ///< bytes of the frame in this buffer
+  Handle next{};            ///< the frame's next buffer, if this is not the last
+  std::uint32_t size = 0;   ///< bytes of the frame in this buffer
   std::int32_t offset = 0;  ///< where they start, relative to the payload; negative in the headroom
 };
 
@@ -42,25 +42,34 @@ struct buffer_link {
 /// every buffer holds at least. `regions` is the memory that all buffers lie in, with the guest
 /// addresses that `mapper` computes: it goes into the memory table of each device on the source.
 ///
-/// `plain_header(h)` tells whether the 12 bytes before the payload are known to be zero, and
+/// `plain_header(h)` tells whether the bytes reserved for the header are known to be zero, and
 /// `with_plain_header` is the same handle with that knowledge: it spares most frames a write to the
-/// line before the payload. A source that cannot keep it says false.
+/// line before the payload. A source that cannot keep it says false. `mapper` and `link` are for
+/// handles without: `with_plain_header(h, false)`.
 ///
 /// Thread-safety: `take` and `put` from any thread; the rest touches nothing shared.
 template <class S>
-concept buffer_source =
-    requires(S& source, const S& constant, typename S::handle handle,
-             std::span<typename S::handle> out, std::span<const typename S::handle> in) {
-      requires std::is_trivially_copyable_v<typename S::handle> && sizeof(handle) <= 8;
-      { source.take(out) } noexcept -> std::same_as<std::size_t>;
-      { source.put(in) } noexcept;
-      { constant.mapper()(handle) } noexcept -> std::same_as<mapped_buffer>;
-      { source.link(handle) } noexcept -> std::same_as<buffer_link<typename S::handle>&>;
-      { constant.capacity() } noexcept -> std::same_as<std::uint32_t>;
-      { constant.regions() } noexcept -> std::convertible_to<std::span<const guest_region>>;
-      { S::plain_header(handle) } noexcept -> std::same_as<bool>;
-      { S::with_plain_header(handle, true) } noexcept -> std::same_as<typename S::handle>;
-    };
+concept buffer_source = requires(S& source, const S& constant, typename S::handle handle,
+                                 std::span<typename S::handle> out,
+                                 std::span<const typename S::handle> in) {
+  requires std::is_trivially_copyable_v<typename S::handle> && sizeof(handle) <= 8;
+  { source.take(out) }
+  noexcept->std::same_as<std::size_t>;
+  { source.put(in) }
+  noexcept;
+  { constant.mapper()(handle) }
+  noexcept->std::same_as<mapped_buffer>;
+  { source.link(handle) }
+  noexcept->std::same_as<buffer_link<typename S::handle>&>;
+  { constant.capacity() }
+  noexcept->std::same_as<std::uint32_t>;
+  { constant.regions() }
+  noexcept->std::convertible_to<std::span<const guest_region>>;
+  { S::plain_header(handle) }
+  noexcept->std::same_as<bool>;
+  { S::with_plain_header(handle, true) }
+  noexcept->std::same_as<typename S::handle>;
+};
 
 }  // namespace vkring::inline v0
 

@@ -33,7 +33,9 @@ class basic_frame {
   basic_frame() noexcept = default;
   /// The frame of no bytes in the buffer `owned`, which it gives back to `source` in the end.
   basic_frame(Source& source, handle owned) noexcept
-      : source_(&source), handle_(owned), extent_(one_buffer) {}
+      : source_(&source),
+        handle_(Source::with_plain_header(owned, false)),
+        extent_(one_buffer | (Source::plain_header(owned) ? plain_header : 0)) {}
 
   basic_frame(basic_frame&& other) noexcept
       : source_(std::exchange(other.source_, nullptr)),
@@ -63,7 +65,7 @@ class basic_frame {
   }
   /// How many buffers it lies in.
   [[nodiscard]] std::uint32_t buffers() const noexcept {
-    return source_ == nullptr ? 0 : static_cast<std::uint32_t>(extent_ >> 32);
+    return source_ == nullptr ? 0 : static_cast<std::uint32_t>((extent_ & ~flags) >> 32);
   }
   /// The payload where it lies in one buffer; nothing where it lies in several.
   [[nodiscard]] std::span<std::byte> contiguous() const noexcept {
@@ -100,15 +102,20 @@ class basic_frame {
 
   /// The offload header: copied out and checked once when the frame was received; what `set_header`
   /// said otherwise.
-  [[nodiscard]] const virtio_net_hdr& header() const noexcept { return header_; }
+  [[nodiscard]] virtio_net_hdr header() const noexcept {
+    return (extent_ & offload) != 0 ? header_ : virtio_net_hdr{};
+  }
   /// What to send the frame with. Checked by `send`.
-  void set_header(const virtio_net_hdr& header) noexcept { header_ = header; }
+  void set_header(const virtio_net_hdr& header) noexcept {
+    header_ = header;
+    extent_ = header.is_plain() ? extent_ & ~offload : extent_ | offload;
+  }
 
   /// Sets the number of payload bytes of a frame in one buffer. False, and nothing is changed: it
   /// has several buffers, or `size` is beyond `capacity()`.
   bool resize(std::uint32_t size) noexcept {
     if (buffers() != 1 || size > capacity()) return false;
-    extent_ = one_buffer | size;
+    extent_ = (extent_ & flags) | one_buffer | size;
     return true;
   }
 
@@ -121,7 +128,7 @@ class basic_frame {
     handle last = handle_;
     for (std::uint32_t left = buffers(); left != 1; --left) last = source_->link(last).next;
     source_->link(last).next = tail.handle_;
-    extent_ += tail.extent_;  // bytes and buffers, each in its half
+    extent_ += tail.extent_ & ~flags;  // bytes and buffers, each in its half
     tail.source_ = nullptr;
     return true;
   }
@@ -133,7 +140,9 @@ class basic_frame {
     for (std::uint32_t left = buffers(); left != 0; --left) {
       // Read before the buffer is given back: somebody else may take it at once.
       const handle next = left == 1 ? at : source_->link(at).next;
-      source_->put({&at, 1});
+      const bool plain = left == buffers() && (extent_ & plain_header) != 0;
+      const handle back = Source::with_plain_header(at, plain);
+      source_->put({&back, 1});
       at = next;
     }
     source_ = nullptr;
@@ -141,7 +150,13 @@ class basic_frame {
 
  private:
   friend struct detail::frame_access<Source>;
+  // extent_: bytes in the low half, buffers above them, and on top two flags: the header in memory,
+  // in front of the first buffer, is known to be zero; the header to send is not. One comparison
+  // then asks for all that a frame has to be to be sent in the simplest way.
   static constexpr std::uint64_t one_buffer = std::uint64_t{1} << 32;
+  static constexpr std::uint64_t plain_header = std::uint64_t{1} << 63;
+  static constexpr std::uint64_t offload = std::uint64_t{1} << 62;
+  static constexpr std::uint64_t flags = plain_header | offload;
 
   // A frame in one buffer keeps its account in extent_ alone; several buffers need the links.
   void link_first() noexcept {
@@ -150,8 +165,8 @@ class basic_frame {
 
   Source* source_ = nullptr;
   handle handle_{};
-  virtio_net_hdr header_{};
-  std::uint64_t extent_ = 0;  // bytes in the low half, buffers in the high one: checked in one go
+  virtio_net_hdr header_;  // means something where extent_ says `offload`
+  std::uint64_t extent_ = 0;
 };
 
 using frame = basic_frame<buffer_pool>;
@@ -164,6 +179,8 @@ struct frame_access {
   using frame = basic_frame<Source>;
   using handle = typename Source::handle;
   static constexpr std::uint64_t one_buffer = frame::one_buffer;
+  static constexpr std::uint64_t plain_header = frame::plain_header;
+  static constexpr std::uint64_t offload = frame::offload;
 
   static Source*& source(frame& f) noexcept { return f.source_; }
   static handle& first(frame& f) noexcept { return f.handle_; }

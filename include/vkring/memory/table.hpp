@@ -227,8 +227,10 @@ class table_cursor {
   /// As `memory_table::translate`.
   [[nodiscard]] std::span<std::byte> translate(std::uint64_t guest, std::uint32_t length,
                                                memory_access) noexcept {
-    if (guest - last_.guest < last_.size) [[likely]]
-      return last_.piece(guest, length);
+    const std::uint64_t offset = guest - last_.guest;  // huge when the address lies below
+    if (offset < last_.size && length <= last_.size - offset) [[likely]] {
+      return {last_.host + offset, length};
+    }
     return in_other_region(guest, length);
   }
 

@@ -16,11 +16,11 @@ namespace vkring::inline v0 {
 /// Why a queue dropped a frame. The reasons from `header` on are the header's: `header` plus the
 /// `header_fault`.
 enum class drop_reason : std::uint8_t {
-  empty_frame,         ///< a frame that owns no buffer
-  foreign_source,      ///< its buffers are not those of this queue's source
-  too_short,           ///< fewer bytes than the link layer's header
-  too_many_segments,   ///< more buffers than a chain of this ring can have
-  no_buffer,           ///< no buffer for the header of segments that were sent
+  empty_frame,        ///< a frame that owns no buffer
+  foreign_source,     ///< its buffers are not those of this queue's source
+  too_short,          ///< fewer bytes than the link layer's header
+  too_many_segments,  ///< more buffers than a chain of this ring can have
+  no_buffer,          ///< no buffer for the header of segments that were sent
   header,
 };
 
@@ -36,12 +36,18 @@ inline constexpr std::size_t drop_reasons =
 /// The name of a drop reason by its index in `queue_counters::drops`.
 [[nodiscard]] constexpr std::string_view drop_name(std::size_t index) noexcept {
   switch (static_cast<drop_reason>(index)) {
-    case drop_reason::empty_frame: return "empty_frame";
-    case drop_reason::foreign_source: return "foreign_source";
-    case drop_reason::too_short: return "too_short";
-    case drop_reason::too_many_segments: return "too_many_segments";
-    case drop_reason::no_buffer: return "no_buffer";
-    case drop_reason::header: break;
+    case drop_reason::empty_frame:
+      return "empty_frame";
+    case drop_reason::foreign_source:
+      return "foreign_source";
+    case drop_reason::too_short:
+      return "too_short";
+    case drop_reason::too_many_segments:
+      return "too_many_segments";
+    case drop_reason::no_buffer:
+      return "no_buffer";
+    case drop_reason::header:
+      break;
   }
   return name(static_cast<header_fault>(index - static_cast<std::size_t>(drop_reason::header)));
 }

@@ -22,14 +22,15 @@ class handle_cache {
  public:
   using handle = typename Source::handle;
 
-  /// Keeps up to twice `burst` handles, and takes or returns `burst` at a time.
-  handle_cache(Source& source, std::size_t burst)
-      : source_(&source), handles_(2 * burst), burst_(burst) {}
+  /// Takes `burst` handles at a time, and has room for `most` to come back at once.
+  handle_cache(Source& source, std::size_t burst, std::size_t most)
+      : source_(&source), handles_(burst + most), burst_(burst), most_(most) {}
   handle_cache(handle_cache&& other) noexcept
       : source_(other.source_),
         handles_(std::move(other.handles_)),
         count_(std::exchange(other.count_, 0)),
-        burst_(other.burst_) {}
+        burst_(other.burst_),
+        most_(other.most_) {}
   handle_cache& operator=(handle_cache&&) = delete;
   ~handle_cache() { flush(); }
 
@@ -47,25 +48,19 @@ class handle_cache {
   /// How many handles it has without asking the source.
   [[nodiscard]] std::size_t size() const noexcept { return count_; }
 
-  /// Room for `n` handles at the end, `n` at most one burst: the caller writes and says how many
+  /// Room for as many handles as can come back at once: the caller writes them and says how many
   /// with `add`.
-  [[nodiscard]] std::span<handle> space(std::size_t n) noexcept {
-    if (count_ + n > handles_.size()) [[unlikely]] {
-      // The oldest go: what was used last is still in this core's cache.
-      const std::size_t surplus = std::min(count_, std::max(burst_, count_ + n - handles_.size()));
-      source_->put({handles_.data(), surplus});
-      std::copy(handles_.begin() + static_cast<std::ptrdiff_t>(surplus),
-                handles_.begin() + static_cast<std::ptrdiff_t>(count_), handles_.begin());
-      count_ -= surplus;
-    }
-    return {handles_.data() + count_, n};
+  [[nodiscard]] handle* space() noexcept {
+    if (count_ > burst_) [[unlikely]]
+      make_space();
+    return handles_.data() + count_;
   }
   /// `n` handles were written to `space`.
   void add(std::size_t n) noexcept { count_ += n; }
 
   /// Returns one handle.
   void put(handle h) noexcept {
-    space(1).front() = h;
+    *space() = h;
     add(1);
   }
 
@@ -75,15 +70,26 @@ class handle_cache {
     count_ = 0;
   }
 
-  /// The most handles that `stock` and `space` can be asked for.
+  /// The most handles that `stock` can be asked for.
   [[nodiscard]] std::size_t burst() const noexcept { return burst_; }
+  /// The most handles that can be added after one `space`.
+  [[nodiscard]] std::size_t most() const noexcept { return most_; }
   [[nodiscard]] Source& source() const noexcept { return *source_; }
 
  private:
+  // The oldest go: what was used last is still in this core's cache.
+  [[gnu::noinline]] void make_space() noexcept {
+    const std::size_t surplus = count_ - burst_ / 2;
+    source_->put({handles_.data(), surplus});
+    std::copy_n(handles_.data() + surplus, count_ - surplus, handles_.data());
+    count_ -= surplus;
+  }
+
   Source* source_;
   std::vector<handle> handles_;
   std::size_t count_ = 0;
   std::size_t burst_;
+  std::size_t most_;
 };
 
 }  // namespace vkring::inline v0

@@ -43,7 +43,7 @@ class rx_queue {
       : ring_(std::move(ring)),
         rules_(rules),
         notify_(std::move(notify)),
-        cache_(source, std::min<std::size_t>(max_burst, ring_.size())) {}
+        cache_(source, burst(ring_), burst(ring_)) {}
   rx_queue(rx_queue&&) noexcept = default;
   rx_queue& operator=(rx_queue&&) = delete;
 
@@ -51,8 +51,11 @@ class rx_queue {
   /// Frames that were not empty give their buffers back first. A frame whose header cannot be
   /// believed is dropped and counted.
   std::size_t receive(std::span<frame> frames) noexcept {
-    const std::size_t received =
-        rules_.mergeable ? receive_mergeable(frames) : receive_single(frames);
+    std::size_t received =
+        rules_.mergeable ? receive_burst<true>(frames) : receive_burst<false>(frames);
+    if (received != frames.size() && ring_.used_pending(1) != 0) [[unlikely]] {
+      received += receive_any(frames.subspan(received));
+    }
     if (ring_.room() >= cache_.burst() / 2) refill();
     return received;
   }
@@ -60,13 +63,20 @@ class rx_queue {
   /// Gives frames of this queue's source back to it through the queue's own stock, which costs no
   /// lock. The frames are empty afterwards. (Their destructors do the same through the source.)
   void recycle(std::span<frame> frames) noexcept {
-    for (frame& f : frames) {
-      if (f.buffers() == 1 && f.source() == &cache_.source()) {
-        cache_.put(access::first(f));
-        access::source(f) = nullptr;
-      } else {
-        f.reset();
+    while (!frames.empty()) {
+      const std::span<frame> some = frames.first(std::min(frames.size(), cache_.most()));
+      handle* to = cache_.space();
+      handle* const start = to;
+      for (frame& f : some) {
+        if (f.buffers() == 1 && f.source() == &source()) [[likely]] {
+          *to++ = Source::with_plain_header(access::first(f), false);
+          access::source(f) = nullptr;
+        } else {
+          f.reset();
+        }
       }
+      cache_.add(static_cast<std::size_t>(to - start));
+      frames = frames.subspan(some.size());
     }
   }
 
@@ -106,150 +116,145 @@ class rx_queue {
 
  private:
   using access = detail::frame_access<Source>;
-  static constexpr std::size_t max_burst = 64;
+
+  // Of buffers, between the queue and the source: not more than a small ring can hold.
+  [[nodiscard]] static std::size_t burst(const Ring& ring) noexcept {
+    return std::min<std::size_t>(64, ring.size());
+  }
 
   // Adds one burst of buffers, unpublished.
   std::uint16_t post(std::uint16_t room) noexcept {
-    const std::span<const handle> stock =
-        cache_.stock(std::min<std::size_t>(room, cache_.burst()));
+    const std::span<const handle> stock = cache_.stock(std::min<std::size_t>(room, cache_.burst()));
     if (stock.empty()) {
       counters_.starved.add(1);
       return 0;
     }
-    const auto map = cache_.source().mapper();
+    const auto map = source().mapper();
     const std::uint32_t header_bytes = rules_.header_size;
-    const std::uint32_t length = max_written(cache_.source(), rules_);
-    const handle* next = stock.data() + stock.size();
-    const std::uint16_t added = ring_.template add_burst<true>(
-        static_cast<std::uint16_t>(stock.size()), [&](burst_buffer<handle>& fresh) {
-          const handle h = Source::with_plain_header(*--next, false);
-          fresh.address = map(h).address - header_bytes;
-          fresh.length = length;
-          fresh.token = h;
-          return true;
-        });
+    const std::uint32_t length = max_written(source(), rules_);
+    const auto take = [&](burst_buffer<handle> & fresh, std::size_t nth)
+        __attribute__((always_inline)) {
+      const handle h = Source::with_plain_header(stock[nth], false);
+      fresh.address = map(h).address - header_bytes;
+      fresh.length = length;
+      fresh.token = h;
+      return true;
+    };
+    const auto wanted = static_cast<std::uint16_t>(stock.size());
+    std::uint16_t added = ring_.template add_burst<true>(wanted, take);
+    for (burst_buffer<handle> fresh; added != wanted; ++added) {  // general mode
+      take(fresh, added);
+      const chain_buffer buffer{fresh.address, length, true};
+      ring_.try_add({&buffer, 1}, fresh.token);
+    }
     cache_.drop(added);
     return added;
   }
 
-  // One buffer, one frame. Nothing else can be: no buffer is continued.
-  std::size_t receive_single(std::span<frame> frames) noexcept {
-    const auto map = cache_.source().mapper();
-    const std::uint32_t header_bytes = rules_.header_size;
-    Source* const source = &cache_.source();
-    const std::uint32_t capacity = cache_.source().capacity();
+  // The hot case: frames in one buffer each, in ring order. Stops at the first that is not.
+  template <bool Mergeable>
+  std::size_t receive_burst(std::span<frame> frames) noexcept {
     const auto max = static_cast<std::uint16_t>(std::min<std::size_t>(frames.size(), ring_.size()));
-    frame* next = frames.data();
-    std::uint64_t bytes = 0;
-    const auto sink = [&](handle h, std::uint32_t written) {
-      frame& f = *next;
-      const std::uint32_t size = written - header_bytes;
-      if (size > capacity) [[unlikely]] return reject(h, written);
-      if (access::source(f) != nullptr) [[unlikely]] f.reset();
-      if (fill(f, source, h, map(h).payload - header_bytes, size)) {
-        bytes += size;
-        ++next;
-      }
-      return true;
-    };
-    ring_.reclaim(max, sink);
-    return count(next - frames.data(), bytes);
+    const std::uint16_t pending = std::min(ring_.used_pending(max), max);
+    const auto map = source().mapper();
+    const std::uint32_t header_bytes = rules_.header_size;
+    Source* const owner = &source();
+    const std::uint32_t capacity = owner->capacity();
+    std::uint64_t extents = 0;
+    const std::uint16_t received = ring_.reclaim_burst(
+        pending, [&](std::size_t nth, handle h, std::uint32_t written)
+                     __attribute__((always_inline)) {
+                       frame& f = frames[nth];
+                       const std::uint32_t size = written - header_bytes;
+                       if (size > capacity || access::source(f) != nullptr) [[unlikely]]
+                         return false;
+                       const std::byte* const header = map(h).payload - header_bytes;
+                       if (Mergeable && num_buffers(header) != 1) [[unlikely]]
+                         return false;
+                       const std::uint64_t extent = access::one_buffer + size;
+                       access::extent(f) = extent;
+                       if (flags_and_gso(header) != 0) [[unlikely]] {
+                         if (take_header(access::header(f), header, size) != header_fault::none)
+                           return false;
+                         access::extent(f) |= access::offload;
+                       }
+                       access::first(f) = h;
+                       access::source(f) = owner;
+                       extents += extent;
+                       return true;
+                     });
+    return count(received, extents - received * access::one_buffer);
   }
 
-  // A frame lies in as many buffers as its header says, used one after the other.
-  std::size_t receive_mergeable(std::span<frame> frames) noexcept {
-    const auto map = cache_.source().mapper();
+  // Frames of any kind, in any mode of the ring. With mergeable buffers, a frame lies in as many as
+  // its header says, used one after the other.
+  [[gnu::noinline]] std::size_t receive_any(std::span<frame> frames) noexcept {
+    const auto map = source().mapper();
     const std::uint32_t header_bytes = rules_.header_size;
-    Source* const source = &cache_.source();
-    const std::uint32_t capacity = cache_.source().capacity();
-    frame* next = frames.data();
-    frame* const end = next + frames.size();
-    if (next == end) return 0;
     std::uint64_t bytes = 0;
-    std::uint32_t left = 0;  // buffers of the current frame that are still to come
+    frame* next = frames.data();
+    frame current;
     handle last{};           // the buffer of it that came last
-    frame partial;
-    const auto sink = [&](handle h, std::uint32_t written) {
-      if (left != 0) [[unlikely]] {
-        // A continuation: no header, so its bytes start where the header would.
-        source->link(last).next = h;
-        source->link(h) = {{}, written, -static_cast<std::int32_t>(header_bytes)};
-        last = h;
-        access::extent(partial) += access::one_buffer | written;
-        if (--left != 0) return true;
-        const std::byte* const header = map(access::first(partial)).payload - header_bytes;
-        if (!accept_header(access::header(partial), header, partial.size())) {
-          partial.reset();
-          return true;
-        }
-        bytes += partial.size();
-        *next = std::move(partial);
-        return ++next != end;
-      }
-      frame& f = *next;
-      const std::uint32_t size = written - header_bytes;
-      if (size > capacity) [[unlikely]] return reject(h, written);
-      const std::byte* const header = map(h).payload - header_bytes;
-      const std::uint16_t buffers = num_buffers(header);
-      if (buffers != 1) [[unlikely]] {
-        if (buffers == 0 || buffers > ring_.size()) return reject(h, buffers);
-        partial = frame(*source, h);
-        access::extent(partial) = access::one_buffer | size;
-        source->link(h) = {{}, size, 0};
-        last = h;
+    std::uint32_t left = 0;  // how many are still to come
+    ring_.reclaim(ring_.size(), [&](handle h, std::uint32_t written) {
+      if (left != 0) {
+        // A continuation has no header: its bytes start where that would.
+        source().link(last).next = h;
+        source().link(h) = {{}, written, -static_cast<std::int32_t>(header_bytes)};
+        access::extent(current) += access::one_buffer | written;
+        --left;
+      } else {
+        current = frame(source(), h);
+        const std::uint32_t size = written - header_bytes;
+        if (size > source().capacity()) return reject(ring_fault::used_length, written);
+        access::extent(current) = access::one_buffer | size;
+        const std::uint16_t buffers =
+            rules_.mergeable ? num_buffers(map(h).payload - header_bytes) : 1;
+        if (buffers == 0 || buffers > ring_.size()) return reject(ring_fault::num_buffers, buffers);
         left = buffers - 1u;
+        source().link(h) = {{}, size, 0};
+      }
+      last = h;
+      if (left != 0) return true;
+      const std::byte* const header = map(access::first(current)).payload - header_bytes;
+      virtio_net_hdr copy;
+      const header_fault fault = take_header(copy, header, current.size());
+      if (fault != header_fault::none) {
+        counters_.drop(fault);
+        current.reset();
         return true;
       }
-      if (access::source(f) != nullptr) [[unlikely]] f.reset();
-      if (!fill(f, source, h, header, size)) return true;
-      bytes += size;
-      return ++next != end;
-    };
-    ring_.reclaim(ring_.size(), sink);
-    if (left != 0) [[unlikely]] {
+      current.set_header(copy);
+      bytes += current.size();
+      *next = std::move(current);
+      return ++next != frames.data() + frames.size();
+    });
+    if (left != 0) {
       // The device publishes all buffers of a frame at once, so they are not on their way either.
-      ring_.break_queue(ring_fault::num_buffers, ring_.used_position(), left);
+      reject(ring_fault::num_buffers, left);
     }
-    return count(next - frames.data(), bytes);
+    return count(static_cast<std::size_t>(next - frames.data()), bytes);
   }
 
-  // Makes an empty frame of one received buffer. False: its header cannot be believed.
-  [[gnu::always_inline]] bool fill(frame& f, Source* source, handle h, const std::byte* header,
-                                   std::uint32_t size) noexcept {
-    if (flags_and_gso(header) == 0) [[likely]] {
-      access::header(f) = {};
-    } else if (!accept_header(access::header(f), header, size)) {
-      cache_.put(h);
-      return false;
-    }
-    access::first(f) = h;
-    access::source(f) = source;
-    access::extent(f) = access::one_buffer | size;
-    return true;
-  }
-
-  std::size_t count(std::ptrdiff_t frames, std::uint64_t bytes) noexcept {
-    counters_.frames.add(static_cast<std::uint64_t>(frames));
+  std::size_t count(std::size_t frames, std::uint64_t bytes) noexcept {
+    counters_.frames.add(frames);
     counters_.bytes.add(bytes);
-    return static_cast<std::size_t>(frames);
+    return frames;
   }
 
-  // The ring is not to be trusted any more; the buffer is still ours.
-  bool reject(handle h, std::uint32_t value) noexcept {
-    const bool length = value < rules_.header_size || value > max_written(cache_.source(), rules_);
-    ring_.break_queue(length ? ring_fault::used_length : ring_fault::num_buffers,
-                      ring_.used_position(), value);
-    cache_.put(h);
+  // The ring is not to be trusted any more.
+  bool reject(ring_fault fault, std::uint32_t value) noexcept {
+    ring_.break_queue(fault, ring_.used_position(), value);
     return false;
   }
+
+  [[nodiscard]] Source& source() const noexcept { return cache_.source(); }
 
   // Copies the header out, once, and checks it against what was negotiated.
-  bool accept_header(virtio_net_hdr& to, const std::byte* from, std::uint32_t size) noexcept {
+  header_fault take_header(virtio_net_hdr& to, const std::byte* from,
+                           std::uint32_t size) const noexcept {
     to = load_header(from, rules_.header_size);
-    const header_fault fault = check_rx_header(to, size, rules_.offloads);
-    if (fault == header_fault::none) return true;
-    counters_.drop(fault);
-    return false;
+    return check_rx_header(to, size, rules_.offloads);
   }
 
   // The two bytes that are zero on a frame with nothing left to do. One load: the device may still

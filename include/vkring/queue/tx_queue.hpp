@@ -50,10 +50,9 @@ class tx_queue {
       : ring_(std::move(ring)),
         rules_(rules),
         notify_(std::move(notify)),
-        cache_(source, cache_burst),
+        cache_(source, cache_burst, ring_.size()),
         compounds_(ring_.size()),
         chain_(ring_.max_chain()) {
-    returned_.reserve(compounds_.size());
     finished_.reserve(compounds_.size());
     idle_.reserve(compounds_.size());
     for (std::uint32_t i = ring_.size(); i-- != 0;) idle_.push_back(i);
@@ -81,14 +80,10 @@ class tx_queue {
   /// must not be sent is consumed as well: its buffers go back and `counters().drops` says why.
   /// Kicks the device once at most, if it asked for that.
   std::size_t send(std::span<frame> frames) noexcept {
-    if (ring_.room() < std::max<std::size_t>(frames.size(), ring_.size() / 2u)) reclaim();
-    const ring_index before = ring_.avail_position();
-    std::size_t done = 0;
-    for (;; ++done) {
-      done += send_plain(frames.subspan(done));
-      if (done == frames.size() || !send_other(frames[done])) break;
-    }
-    if (ring_.avail_position() != before) publish();
+    const std::size_t done = send_plain(frames);
+    if (done != frames.size()) [[unlikely]]
+      return send_rest(frames, done);
+    if (done != 0) publish();
     return done;
   }
 
@@ -120,27 +115,16 @@ class tx_queue {
   /// `send` and `allocate` do so when they are short; call it where buffers must not rest in the ring.
   void reclaim() noexcept {
     const std::uint16_t pending = ring_.used_pending(ring_.size());
-    for (std::uint32_t left = pending; left != 0;) {
-      const auto n = static_cast<std::uint16_t>(std::min<std::size_t>(left, cache_burst));
-      left -= n;
-      handle* to = cache_.space(n).data();
-      handle* const start = to;
-      std::uint16_t got = 0;
-      if (idle_.size() == compounds_.size()) [[likely]] {
-        got = ring_.reclaim(n, [&to](tx_token token) { *to++ = std::bit_cast<handle>(token.bits); });
-      } else {
-        got = ring_.reclaim(n, [this, &to](tx_token token) {
-          if ((token.bits & compound_mark) == 0) {
-            *to++ = std::bit_cast<handle>(token.bits);
-          } else {
-            finish(token);
-          }
-        });
-      }
-      cache_.add(static_cast<std::size_t>(to - start));
-      recycle_returned();
-      if (got != n) break;  // a breach
-    }
+    handle* const to = cache_.space();
+    const auto keep = [to](std::size_t nth, tx_token token) __attribute__((always_inline)) {
+      to[nth] = std::bit_cast<handle>(token.bits);
+      return true;
+    };
+    const std::uint16_t done =
+        compounds_in_flight_ == 0 ? ring_.reclaim_burst(pending, keep) : std::uint16_t{0};
+    cache_.add(done);
+    if (done != pending) [[unlikely]]
+      reclaim_any();
   }
 
   /// Hands out the tokens of segments that were sent, oldest first; returns how many.
@@ -163,14 +147,7 @@ class tx_queue {
   /// token in flight is finished. The queue is spent.
   void stop() noexcept {
     reclaim();
-    ring_.abandon([this](tx_token token) {
-      if ((token.bits & compound_mark) == 0) {
-        cache_.put(std::bit_cast<handle>(token.bits));
-      } else {
-        finish(token);
-      }
-    });
-    recycle_returned();
+    ring_.abandon([this](tx_token token) { finish(token); });
     cache_.flush();
   }
 
@@ -202,40 +179,56 @@ class tx_queue {
 
   // The hot case: frames in one buffer each, with nothing in their header. Stops at the first frame
   // that is not, or when the ring is full; returns how many it sent.
-  std::size_t send_plain(std::span<frame> frames) noexcept {
-    const auto count = static_cast<std::uint16_t>(std::min<std::size_t>(ring_.room(), frames.size()));
+  [[gnu::always_inline]] std::size_t send_plain(std::span<frame> frames) noexcept {
+    const auto count =
+        static_cast<std::uint16_t>(std::min<std::size_t>(ring_.room(), frames.size()));
     const auto map = cache_.source().mapper();
     Source* const source = &cache_.source();
     const std::uint32_t header_bytes = rules_.header_size;
-    const std::uint64_t shortest = access::one_buffer | rules_.min_size;
-    const std::uint64_t span = map(handle{}).capacity - rules_.min_size;
-    std::uint64_t bytes = 0;
-    frame* next = frames.data();
-    const std::uint16_t sent =
-        ring_.template add_burst<false>(count, [&](burst_buffer<tx_token>& fresh) {
-          frame& f = *next;
-          const std::uint64_t extent = access::extent(f);
-          // One comparison for "one buffer", "long enough" and "within the buffer".
-          if (access::source(f) != source || extent - shortest > span ||
-              !access::header(f).is_plain()) [[unlikely]] {
+    // An extent minus `shortest` tells it all: one buffer with a plain header in front of it, and
+    // nothing else wanted, long enough and within the buffer.
+    const std::uint64_t shortest = access::plain_header | access::one_buffer | rules_.min_size;
+    const std::uint64_t span = source->capacity() - rules_.min_size;
+    const std::uint64_t extent_to_length =
+        header_bytes - (access::plain_header | access::one_buffer);
+    std::uint64_t extents = 0;
+    const std::uint16_t sent = ring_.template add_burst<false>(
+        count, [&](burst_buffer<tx_token> & fresh, std::size_t nth) __attribute__((always_inline)) {
+          frame& f = frames[nth];
+          std::uint64_t extent = access::extent(f);
+          const handle h = access::first(f);
+          if (access::source(f) != source) [[unlikely]]
             return false;
-          }
-          handle h = access::first(f);
-          if (!Source::plain_header(h)) {
+          if (extent - shortest > span) [[unlikely]] {
+            extent |= access::plain_header;
+            if (extent - shortest > span) return false;
             clear_header(map(h).payload);
-            h = Source::with_plain_header(h, true);
           }
           fresh.address = map(h).address - header_bytes;
-          fresh.length = static_cast<std::uint32_t>(extent) + header_bytes;
-          fresh.token = {std::bit_cast<std::uint64_t>(h)};
-          bytes += static_cast<std::uint32_t>(extent);
+          fresh.length = extent + extent_to_length;
+          fresh.token = {std::bit_cast<std::uint64_t>(Source::with_plain_header(h, true))};
+          extents += extent;
           access::source(f) = nullptr;
-          ++next;
           return true;
         });
+    // Only the bytes differ from extent to extent.
+    const std::uint64_t bytes = extents - sent * (access::plain_header | access::one_buffer);
     counters_.frames.add(sent);
     counters_.bytes.add(bytes);
     return sent;
+  }
+
+  // What is left after the first `done` frames of a burst: because the ring is full, or because the
+  // next frame is not plain.
+  [[gnu::noinline]] std::size_t send_rest(std::span<frame> frames, std::size_t done) noexcept {
+    reclaim();
+    std::size_t at = done;
+    while (at != frames.size() && send_other(frames[at])) {
+      ++at;
+      at += send_plain(frames.subspan(at));
+    }
+    if (ring_.avail_position() != ring_.published_position()) publish();
+    return at;
   }
 
   // Any other frame. False: the ring is full.
@@ -263,25 +256,25 @@ class tx_queue {
     const auto map = cache_.source().mapper();
     const std::uint32_t buffers = f.buffers();
     const std::uint32_t size = f.size();
-    handle h = access::first(f);
+    const handle h = access::first(f);
     if (ring_.room() == 0 || (buffers > 1 && idle_.empty())) return false;
-    h = put_header(h, f.header());
-    access::first(f) = h;
+    put_header(map(h).payload, f.header());
     if (buffers == 1) {
+      const handle back = Source::with_plain_header(h, f.header().is_plain());
       chain_[0] = {map(h).address - rules_.header_size, size + rules_.header_size, false};
-      if (!ring_.try_add({chain_.data(), 1}, {std::bit_cast<std::uint64_t>(h)})) return false;
+      if (!ring_.try_add({chain_.data(), 1}, {std::bit_cast<std::uint64_t>(back)})) return false;
     } else {
       handle at = h;
       for (std::uint32_t i = 0; i < buffers; ++i) {
         const buffer_link<handle>& link = cache_.source().link(at);
-        chain_[i] = {map(at).address + static_cast<std::uint64_t>(std::int64_t{link.offset}), link.size, false};
+        chain_[i] = {map(at).address + static_cast<std::uint64_t>(std::int64_t{link.offset}),
+                     link.size, false};
         at = link.next;
       }
       // The first part starts at the payload, so the header before it is part of the same buffer.
       chain_[0].address -= rules_.header_size;
       chain_[0].length += rules_.header_size;
-      if (!ring_.try_add({chain_.data(), buffers}, mark({h, buffers, 0}))) return false;
-      idle_.pop_back();
+      if (!add_compound(buffers, {h, buffers, 0})) return false;
     }
     counters_.frames.add(1);
     counters_.bytes.add(size);
@@ -298,16 +291,14 @@ class tx_queue {
       finished_.push_back(token);
       return true;
     }
-    const handle h = put_header(stock.back(), header);
-    chain_[0] = {cache_.source().mapper()(h).address - rules_.header_size, rules_.header_size, false};
+    const handle h = Source::with_plain_header(stock.back(), false);
+    const mapped_buffer buffer = cache_.source().mapper()(h);
+    put_header(buffer.payload, header);
+    chain_[0] = {buffer.address - rules_.header_size, rules_.header_size, false};
     for (std::size_t i = 0; i < segments.size(); ++i) {
       chain_[i + 1] = {segments[i].address, segments[i].length, false};
     }
-    if (!ring_.try_add({chain_.data(), segments.size() + 1}, mark({h, 0, token}))) {
-      reclaim();
-      return false;
-    }
-    idle_.pop_back();
+    if (!add_compound(segments.size() + 1, {h, 0, token})) return false;
     cache_.drop(1);
     counters_.frames.add(1);
     counters_.bytes.add(size);
@@ -315,40 +306,47 @@ class tx_queue {
     return true;
   }
 
-  // Enters a chain into the list, at the entry that is next to be used.
-  tx_token mark(const compound& chain) noexcept {
-    compounds_[idle_.back()] = chain;
-    return {std::uint64_t{idle_.back()} << 2 | compound_mark};
+  // Adds the first `length` buffers of chain_ and remembers what they are. False: the ring is full.
+  bool add_compound(std::size_t length, const compound& what) noexcept {
+    const std::uint32_t entry = idle_.back();
+    const tx_token token{std::uint64_t{entry} << 2 | compound_mark};
+    if (!ring_.try_add({chain_.data(), length}, token)) return false;
+    idle_.pop_back();
+    ++compounds_in_flight_;
+    compounds_[entry] = what;
+    return true;
   }
 
-  // A chain of the list came back. Its buffers are put aside: the caller may be filling the cache.
+  // Whatever comes next, in whatever mode the ring is.
+  [[gnu::noinline]] void reclaim_any() noexcept {
+    ring_.reclaim(ring_.size(), [this](tx_token token) { finish(token); });
+  }
+
+  // A chain is done with: its buffers go into the stock, the token of segments to the application.
   void finish(tx_token token) noexcept {
-    const auto entry = static_cast<std::uint32_t>(token.bits >> 2);
-    if (compounds_[entry].buffers == 0) finished_.push_back(compounds_[entry].token);
-    returned_.push_back(entry);
-  }
-
-  void recycle_returned() noexcept {
-    for (const std::uint32_t entry : returned_) {
-      handle at = compounds_[entry].first;
-      for (std::uint32_t left = std::max(compounds_[entry].buffers, 1u); left != 0; --left) {
-        const handle next = cache_.source().link(at).next;
-        cache_.put(at);
-        at = next;
-      }
-      idle_.push_back(entry);
+    if ((token.bits & compound_mark) == 0) {
+      cache_.put(std::bit_cast<handle>(token.bits));
+      return;
     }
-    returned_.clear();
+    const auto entry = static_cast<std::uint32_t>(token.bits >> 2);
+    const compound& done = compounds_[entry];
+    if (done.buffers == 0) finished_.push_back(done.token);
+    handle at = done.first;
+    for (std::uint32_t left = std::max(done.buffers, 1u); left != 0; --left) {
+      const handle next = cache_.source().link(at).next;
+      cache_.put(at);
+      at = next;
+    }
+    idle_.push_back(entry);
+    --compounds_in_flight_;
   }
 
-  handle put_header(handle h, const virtio_net_hdr& header) noexcept {
-    std::byte* const payload = cache_.source().mapper()(h).payload;
+  void put_header(std::byte* payload, const virtio_net_hdr& header) noexcept {
     if (header.is_plain()) {
       clear_header(payload);
-      return Source::with_plain_header(h, true);
+    } else {
+      store_header(payload - rules_.header_size, rules_.header_size, header);
     }
-    store_header(payload - rules_.header_size, rules_.header_size, header);
-    return Source::with_plain_header(h, false);
   }
 
   // All of the reserve, so that a header of any size is zero afterwards.
@@ -361,9 +359,9 @@ class tx_queue {
   [[no_unique_address]] Notify notify_;
   handle_cache<Source> cache_;
   queue_counters counters_;
+  std::uint32_t compounds_in_flight_ = 0;
   std::vector<compound> compounds_;
   std::vector<std::uint32_t> idle_;      // entries of compounds_ that are free
-  std::vector<std::uint32_t> returned_;  // entries that came back and are still to be recycled
   std::vector<std::uint64_t> finished_;  // tokens that the application has yet to collect
   std::vector<chain_buffer> chain_;      // of the frame that is being added
 };

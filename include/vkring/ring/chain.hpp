@@ -21,14 +21,14 @@ struct chain_buffer {
 template <class Token>
 struct burst_buffer {
   std::uint64_t address;  ///< as the device knows it (guest-physical)
-  std::uint32_t length;
+  std::uint64_t length;   ///< below 2^32; in 64 bits, as the descriptor is written
   Token token;
 };
 
 /// A chain on the device side: checked, translated, ready to be read and written.
 ///
-/// A descriptor that spans several regions of the address space is several pieces. The pieces stay
-/// valid until the next `pop`; the memory behind them until the head is pushed as used.
+/// A descriptor that spans several regions of the address space is several pieces. The pieces are
+/// valid while the sink runs; the memory behind them until the head is pushed as used.
 struct device_chain {
   std::uint16_t head = 0;
   std::span<const std::span<std::byte>> readable;
@@ -42,9 +42,10 @@ inline constexpr std::size_t max_chain_pieces = 1024;
 /// Where the tables of indirect chains lie: `entries` descriptors for each of the ring's slots, one
 /// table after the other, in memory that the device can reach.
 struct indirect_tables {
-  std::byte* host = nullptr;   ///< 16-byte aligned
-  std::uint64_t address = 0;   ///< of the same byte, as the device knows it
-  std::uint16_t entries = 0;   ///< 0: no tables, a chain of several buffers takes several descriptors
+  std::byte* host = nullptr;  ///< 16-byte aligned
+  std::uint64_t address = 0;  ///< of the same byte, as the device knows it
+  std::uint16_t entries =
+      0;  ///< 0: no tables, a chain of several buffers takes several descriptors
 
   [[nodiscard]] static constexpr std::size_t bytes(std::uint16_t ring_size,
                                                    std::uint16_t entries) noexcept {

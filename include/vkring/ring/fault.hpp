@@ -14,47 +14,65 @@ namespace vkring::inline v0 {
 enum class ring_fault : std::uint8_t {
   none,
   // by the device, found on the driver side
-  used_index_jump,     ///< used more buffers than were available
-  used_id_range,       ///< a used id that is not below the queue size
-  used_id_not_head,    ///< a used id that is not the head of a chain in flight
-  used_id_order,       ///< in-order negotiated, and a used id out of order
-  used_length,         ///< more bytes written than the buffer has room for, or fewer than a header
-  num_buffers,         ///< a frame over no buffers, or over more than were used with it
+  used_index_jump,   ///< used more buffers than were available
+  used_id_range,     ///< a used id that is not below the queue size
+  used_id_not_head,  ///< a used id that is not the head of a chain in flight
+  used_id_order,     ///< in-order negotiated, and a used id out of order
+  used_length,       ///< more bytes written than the buffer has room for, or fewer than a header
+  num_buffers,       ///< a frame over no buffers, or over more than were used with it
   // by the driver, found on the device side
-  avail_index_jump,    ///< made more chains available than the ring has entries
-  head_range,          ///< an avail entry that is not below the queue size
-  next_range,          ///< a descriptor's next that is not below the queue size
-  chain_too_long,      ///< a loop, or more descriptors than a chain may have
-  chain_too_large,     ///< more than 2^32 - 1 bytes in one chain
+  avail_index_jump,         ///< made more chains available than the ring has entries
+  head_range,               ///< an avail entry that is not below the queue size
+  next_range,               ///< a descriptor's next that is not below the queue size
+  chain_too_long,           ///< a loop, or more descriptors than a chain may have
+  chain_too_large,          ///< more than 2^32 - 1 bytes in one chain
   readable_after_writable,  ///< the device-readable descriptors have to come first
-  address_refused,     ///< a buffer or a table that is not within the address space
-  indirect_refused,    ///< an indirect descriptor that was not negotiated, or inside a table
-  indirect_with_next,  ///< a descriptor both INDIRECT and NEXT
-  indirect_length,     ///< a table that is empty or not a multiple of 16 bytes
-  chain_direction,     ///< device-writable where the queue carries readable buffers, or the reverse
+  address_refused,          ///< a buffer or a table that is not within the address space
+  indirect_refused,         ///< an indirect descriptor that was not negotiated, or inside a table
+  indirect_with_next,       ///< a descriptor both INDIRECT and NEXT
+  indirect_length,          ///< a table that is empty or not a multiple of 16 bytes
+  chain_direction,  ///< device-writable where the queue carries readable buffers, or the reverse
 };
 
 /// The name of a fault, as errors, statistics and JSON print it.
 [[nodiscard]] constexpr std::string_view name(ring_fault fault) noexcept {
   switch (fault) {
-    case ring_fault::none: return "none";
-    case ring_fault::used_index_jump: return "used_index_jump";
-    case ring_fault::used_id_range: return "used_id_range";
-    case ring_fault::used_id_not_head: return "used_id_not_head";
-    case ring_fault::used_id_order: return "used_id_order";
-    case ring_fault::used_length: return "used_length";
-    case ring_fault::num_buffers: return "num_buffers";
-    case ring_fault::avail_index_jump: return "avail_index_jump";
-    case ring_fault::head_range: return "head_range";
-    case ring_fault::next_range: return "next_range";
-    case ring_fault::chain_too_long: return "chain_too_long";
-    case ring_fault::chain_too_large: return "chain_too_large";
-    case ring_fault::readable_after_writable: return "readable_after_writable";
-    case ring_fault::address_refused: return "address_refused";
-    case ring_fault::indirect_refused: return "indirect_refused";
-    case ring_fault::indirect_with_next: return "indirect_with_next";
-    case ring_fault::indirect_length: return "indirect_length";
-    case ring_fault::chain_direction: return "chain_direction";
+    case ring_fault::none:
+      return "none";
+    case ring_fault::used_index_jump:
+      return "used_index_jump";
+    case ring_fault::used_id_range:
+      return "used_id_range";
+    case ring_fault::used_id_not_head:
+      return "used_id_not_head";
+    case ring_fault::used_id_order:
+      return "used_id_order";
+    case ring_fault::used_length:
+      return "used_length";
+    case ring_fault::num_buffers:
+      return "num_buffers";
+    case ring_fault::avail_index_jump:
+      return "avail_index_jump";
+    case ring_fault::head_range:
+      return "head_range";
+    case ring_fault::next_range:
+      return "next_range";
+    case ring_fault::chain_too_long:
+      return "chain_too_long";
+    case ring_fault::chain_too_large:
+      return "chain_too_large";
+    case ring_fault::readable_after_writable:
+      return "readable_after_writable";
+    case ring_fault::address_refused:
+      return "address_refused";
+    case ring_fault::indirect_refused:
+      return "indirect_refused";
+    case ring_fault::indirect_with_next:
+      return "indirect_with_next";
+    case ring_fault::indirect_length:
+      return "indirect_length";
+    case ring_fault::chain_direction:
+      return "chain_direction";
   }
   return "unknown";
 }

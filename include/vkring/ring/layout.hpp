@@ -35,7 +35,7 @@ struct split_descriptor {
   std::uint64_t address;
   std::uint64_t rest;
 
-  [[nodiscard]] static constexpr std::uint64_t pack(std::uint32_t length, std::uint16_t flags,
+  [[nodiscard]] static constexpr std::uint64_t pack(std::uint64_t length, std::uint16_t flags,
                                                     std::uint16_t next = 0) noexcept {
     return length | std::uint64_t{flags} << 32 | std::uint64_t{next} << 48;
   }
@@ -64,7 +64,8 @@ struct ring_options {
   bool event_idx = false;    ///< notifications by index instead of by flag
   bool indirect = false;     ///< chains may lie in a table of their own
   bool in_order = false;     ///< buffers are used in the order in which they were made available
-  ring_index start{};        ///< the first position of avail and used; other than 0 in tests and hand-over
+  ring_index
+      start{};  ///< the first position of avail and used; other than 0 in tests and hand-over
 };
 
 /// The three parts of a split ring, wherever they lie. Source: virtio 1.3 section 2.7.

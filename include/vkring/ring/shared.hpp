@@ -80,7 +80,8 @@ struct direct {
 
  private:
   [[nodiscard]] static std::uint16_t acquire(const std::uint16_t& word) noexcept {
-    return little(std::atomic_ref(const_cast<std::uint16_t&>(word)).load(std::memory_order_acquire));
+    return little(
+        std::atomic_ref(const_cast<std::uint16_t&>(word)).load(std::memory_order_acquire));
   }
   static void store_load_fence() noexcept { std::atomic_thread_fence(std::memory_order_seq_cst); }
 };

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 #include <vkring/ring/concepts.hpp>
+#include <vkring/ring/slots.hpp>
 
 namespace vkring::inline v0 {
 
@@ -49,7 +50,8 @@ class virtqueue<split, device_side, AddressSpace, Access> {
 
   /// How many chains wait, looking at the driver's index only if fewer than `enough` are known of.
   [[nodiscard]] std::uint16_t avail(std::uint16_t enough) noexcept {
-    if (breach_) [[unlikely]] return 0;
+    if (breach_) [[unlikely]]
+      return 0;
     if (avail_seen_ - avail_ < enough) {
       const ring_index seen(Access::observe_avail(ring_.avail_index()));
       // More than the ring holds, counting what is out, or an index that went back.
@@ -62,42 +64,56 @@ class virtqueue<split, device_side, AddressSpace, Access> {
     return avail_seen_ - avail_;
   }
 
-  /// Takes up to `max` chains: `sink(chain)` for each, in the order of the ring, and returns how
-  /// many. The last one may be refused with a breach. `sink` may return false to stop after its chain.
+  /// Takes the first of the `count` chains that `avail` told of, as long as each is one descriptor
+  /// and one piece of memory; returns how many. `sink(nth, head, buffer, writable)` is called for each.
+  /// The hot path: what is left is for `pop`.
   template <class Sink>
-  std::uint16_t pop(std::uint16_t max, Sink&& sink) noexcept {
-    const std::uint16_t pending = avail(max);
-    const std::uint32_t count = pending < max ? pending : max;
+  [[gnu::always_inline]] std::uint16_t pop_burst(std::uint16_t count, Sink&& sink) noexcept {
     const std::uint16_t* const entries = ring_.avail_entries();
     const split_descriptor* const descriptors = ring_.descriptors();
     const std::uint32_t mask = mask_;
-    const std::uint32_t first = avail_.value();
-    std::uint32_t at = first;
-    for (const std::uint32_t end = first + count; at != end;) {
-      const std::uint32_t head = Access::load(entries[at & mask]);
-      if (head > mask) [[unlikely]] {
-        break_queue(ring_fault::head_range, static_cast<std::uint16_t>(at), head);
+    const std::uint32_t done = for_each_slot(
+        avail_.value(), count,
+        mask, [&](std::size_t slot, std::size_t nth) __attribute__((always_inline)) {
+          const std::uint32_t head = Access::load(entries[slot]);
+          if (head > mask) [[unlikely]]
+            return false;
+          const std::uint64_t address = Access::load(descriptors[head].address);
+          const std::uint64_t rest = Access::load(descriptors[head].rest);
+          const std::uint16_t flags = split_descriptor::flags(rest);
+          if ((flags & (descriptor_next | descriptor_indirect)) != 0) [[unlikely]]
+            return false;
+          const bool writable = (flags & descriptor_write) != 0;
+          const std::span<std::byte> buffer =
+              space_.translate(address, split_descriptor::length(rest), direction(writable));
+          if (buffer.size() != split_descriptor::length(rest)) [[unlikely]]
+            return false;
+          sink(nth, static_cast<std::uint16_t>(head), buffer, writable);
+          return true;
+        });
+    avail_ += done;
+    return static_cast<std::uint16_t>(done);
+  }
+
+  /// Takes up to `max` chains of any shape: `sink(chain)` for each, in the order of the ring, and
+  /// returns how many. `sink` may return false to stop after the chain that it was given.
+  template <class Sink>
+  std::uint16_t pop(std::uint16_t max, Sink&& sink) noexcept {
+    const std::uint16_t pending = avail(max);
+    const std::uint16_t count = pending < max ? pending : max;
+    std::uint16_t done = 0;
+    for (bool more = true; more && done != count; ++done) {
+      const std::uint16_t head = Access::load(ring_.avail_entries()[avail_.slot(mask_)]);
+      if (head >= size_) {
+        break_queue(ring_fault::head_range, avail_.value(), head);
         break;
       }
-      const std::uint64_t address = Access::load(descriptors[head].address);
-      const std::uint64_t rest = Access::load(descriptors[head].rest);
-      const std::uint32_t length = split_descriptor::length(rest);
-      const std::uint16_t flags = split_descriptor::flags(rest);
-      device_chain chain{static_cast<std::uint16_t>(head), {}, {}};
-      std::span<std::byte> piece;
-      if ((flags & (descriptor_next | descriptor_indirect)) == 0) [[likely]] {
-        const bool writable = (flags & descriptor_write) != 0;
-        piece = space_.translate(address, length, writable ? memory_access::write : memory_access::read);
-        (writable ? chain.writable : chain.readable) = {&piece, 1};
-      }
-      if (piece.size() != length || length == 0) [[unlikely]] {
-        if (!walk(chain, address, rest)) break;
-      }
-      ++at;
-      if (!take(sink, std::as_const(chain))) break;
+      device_chain chain{head, {}, {}};
+      if (!walk(chain)) break;
+      avail_ += 1;
+      more = take(sink, std::as_const(chain));
     }
-    avail_ = ring_index(at);
-    return static_cast<std::uint16_t>(at - first);
+    return done;
   }
 
   /// Puts back the last `n` popped chains, none of which was pushed: the next `pop` finds them again.
@@ -112,18 +128,21 @@ class virtqueue<split, device_side, AddressSpace, Access> {
     used_ += 1;
   }
 
-  /// Returns many chains: `produce` is called once with a function `put(head, written)`.
-  template <class Produce>
-  void push_burst(Produce&& produce) noexcept {
+  /// Returns `count` chains: `generate(element, nth)` fills in the head and the bytes written of the next
+  /// one. `count` is at most what was popped and not yet pushed.
+  template <class Generate>
+  [[gnu::always_inline]] void push_burst(std::uint16_t count, Generate&& generate) noexcept {
     used_element* const elements = ring_.used_elements();
-    const std::uint32_t mask = mask_;
-    std::uint32_t next = used_.value();
-    produce([=, &next](std::uint16_t head, std::uint32_t written) {
-      used_element& element = elements[next++ & mask];
-      Access::store(element.id, std::uint32_t{head});
-      Access::store(element.length, written);
-    });
-    used_ = ring_index(next);
+    for_each_slot(
+        used_.value(), count,
+        mask_, [&](std::size_t slot, std::size_t nth) __attribute__((always_inline)) {
+          used_element fresh;
+          generate(fresh, nth);
+          Access::store(elements[slot].id, fresh.id);
+          Access::store(elements[slot].length, fresh.length);
+          return true;
+        });
+    used_ += count;
   }
 
   /// In-order only: returns the `count` oldest chains with one element that names `last`, the head of
@@ -197,7 +216,7 @@ class virtqueue<split, device_side, AddressSpace, Access> {
     }
   }
 
-  // Collects a chain of any shape, from its first descriptor on, into pieces_.
+  // What has been collected of a chain into pieces_.
   struct walker {
     std::size_t pieces = 0;
     std::size_t readable = 0;
@@ -205,10 +224,17 @@ class virtqueue<split, device_side, AddressSpace, Access> {
     bool writing = false;
   };
 
-  // The chain that starts with the descriptor {address, rest}. False: a breach.
-  bool walk(device_chain& chain, std::uint64_t address, std::uint64_t rest) noexcept {
+  [[nodiscard]] static constexpr memory_access direction(bool writable) noexcept {
+    return writable ? memory_access::write : memory_access::read;
+  }
+
+  // Collects the buffers of the chain. False: a breach.
+  bool walk(device_chain& chain) noexcept {
     walker state;
+    std::uint16_t at = chain.head;
     for (std::uint32_t left = size_;; --left) {
+      const std::uint64_t address = Access::load(ring_.descriptors()[at].address);
+      const std::uint64_t rest = Access::load(ring_.descriptors()[at].rest);
       const std::uint16_t flags = split_descriptor::flags(rest);
       const bool more = (flags & descriptor_next) != 0;
       if ((flags & descriptor_indirect) != 0) {
@@ -221,8 +247,7 @@ class virtqueue<split, device_side, AddressSpace, Access> {
       const std::uint16_t next = split_descriptor::next(rest);
       if (next >= size_) return breach(ring_fault::next_range, chain.head, next);
       if (left == 1) return breach(ring_fault::chain_too_long, chain.head, size_);
-      address = Access::load(ring_.descriptors()[next].address);
-      rest = Access::load(ring_.descriptors()[next].rest);
+      at = next;
     }
     const std::span<const std::span<std::byte>> all(pieces_.data(), state.pieces);
     chain.readable = all.first(state.readable);
@@ -241,8 +266,10 @@ class virtqueue<split, device_side, AddressSpace, Access> {
     for (std::uint32_t left = count < max_chain_pieces ? count : max_chain_pieces;; --left) {
       const std::uint64_t address = table + std::uint64_t{at} * step;
       const std::span<std::byte> entry = space_.translate(address, step, memory_access::read);
-      // Aligned, because descriptors are read as 64-bit words (virtio asks for 16 bytes).
-      if (entry.size() != step || address % step != 0) {
+      // Aligned where it lies, because descriptors are read as 64-bit words.
+      const bool aligned =
+          reinterpret_cast<std::uintptr_t>(entry.data()) % alignof(split_descriptor) == 0;
+      if (entry.size() != step || !aligned) {
         return breach(ring_fault::address_refused, head, address);
       }
       const auto& descriptor = *reinterpret_cast<const split_descriptor*>(entry.data());
@@ -274,8 +301,7 @@ class virtqueue<split, device_side, AddressSpace, Access> {
       if (state.pieces == pieces_.size()) {
         return breach(ring_fault::chain_too_long, head, state.pieces);
       }
-      const std::span<std::byte> piece =
-          space_.translate(address, length, writable ? memory_access::write : memory_access::read);
+      const std::span<std::byte> piece = space_.translate(address, length, direction(writable));
       if (piece.empty()) return breach(ring_fault::address_refused, head, address);
       pieces_[state.pieces++] = piece;
       if (!writable) state.readable = state.pieces;
@@ -304,7 +330,7 @@ class virtqueue<split, device_side, AddressSpace, Access> {
   ring_index call_checked_;  // published_ when call_needed was last asked
 
   ring_breach breach_;
-  std::vector<std::span<std::byte>> pieces_;  // of the chain popped last, when it is not plain
+  std::vector<std::span<std::byte>> pieces_;  // of the chain that was popped last
 };
 
 }  // namespace vkring::inline v0

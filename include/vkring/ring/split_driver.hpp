@@ -11,35 +11,9 @@
 #include <vector>
 #include <vkring/core/counter.hpp>
 #include <vkring/ring/concepts.hpp>
+#include <vkring/ring/slots.hpp>
 
 namespace vkring::inline v0 {
-
-namespace detail {
-
-// Calls `visit(slot)` for `count` slots from position `first` on, around the ring, until it returns
-// false; returns how many returned true. In runs without a wrap and four per turn, so that the
-// compiler addresses all four with constant offsets.
-template <class Visit>
-[[gnu::always_inline]] inline std::uint32_t for_each_slot(std::uint32_t first, std::uint32_t count,
-                                                          std::uint32_t mask, Visit&& visit) noexcept {
-  std::uint32_t left = count;
-  for (std::uint32_t slot = first & mask; left != 0; slot = 0) {
-    const std::uint32_t to_end = mask + 1 - slot;
-    std::uint32_t run = left < to_end ? left : to_end;
-    for (; run >= 4; run -= 4, left -= 4, slot += 4) {
-      if (!visit(slot)) return count - left;
-      if (!visit(slot + 1)) return count - left + 1;
-      if (!visit(slot + 2)) return count - left + 2;
-      if (!visit(slot + 3)) return count - left + 3;
-    }
-    for (; run != 0; --run, --left, ++slot) {
-      if (!visit(slot)) return count - left;
-    }
-  }
-  return count;
-}
-
-}  // namespace detail
 
 /// The driver side of a split virtqueue, virtio 1.3 section 2.7.
 ///
@@ -100,9 +74,16 @@ class virtqueue<split, driver_side, Token, Access> {
   /// The next position to make available and the next to reclaim.
   [[nodiscard]] ring_index avail_position() const noexcept { return avail_; }
   [[nodiscard]] ring_index used_position() const noexcept { return used_; }
+  /// The position up to which the device was shown what is available.
+  [[nodiscard]] ring_index published_position() const noexcept { return published_; }
 
   /// Chains that were added and not yet reclaimed.
   [[nodiscard]] std::uint16_t in_flight() const noexcept { return avail_ - used_; }
+  /// Whether one of them starts at this descriptor, which is below the size.
+  [[nodiscard]] bool in_flight_at(std::uint16_t descriptor) const noexcept {
+    if (mode_ == ring_mode::general) return accounts_[descriptor].count != 0;
+    return (ring_index(descriptor) - used_ & mask_) < in_flight();
+  }
 
   /// How many more descriptors can be added now.
   [[nodiscard]] std::uint16_t room() const noexcept {
@@ -137,28 +118,27 @@ class virtqueue<split, driver_side, Token, Access> {
     return true;
   }
 
-  /// Adds up to `count` chains of one buffer each, all of one direction: `generate(fresh)` fills in
-  /// the next one, or returns false to end the burst before it. Returns how many were added.
-  /// `count` is at most `room()`. The hot path of sending and refilling.
+  /// Adds up to `count` chains of one buffer each, all of one direction: `generate(fresh, nth)` fills
+  /// in the next one, or returns false to end the burst before it. Returns how many were added: none in
+  /// general mode, where `try_add` has to do. `count` is at most `room()`. The hot path of sending
+  /// and refilling.
   template <bool DeviceWritable, class Generate>
-  std::uint16_t add_burst(std::uint16_t count, Generate&& generate) noexcept {
-    constexpr std::uint16_t flags = DeviceWritable ? descriptor_write : 0;
-    const ring_index first = avail_;
-    if (mode_ != ring_mode::fast) [[unlikely]] {
-      for (burst_buffer<Token> fresh; avail_ - first < count && generate(fresh);) {
-        add_one(fresh.address, fresh.length, flags, fresh.token);
-      }
-      return avail_ - first;
-    }
+  [[gnu::always_inline]] std::uint16_t add_burst(std::uint16_t count,
+                                                 Generate&& generate) noexcept {
+    if (mode_ != ring_mode::fast) [[unlikely]]
+      return 0;
     // State in locals, or each store would make the compiler reload it.
     split_descriptor* const descriptors = ring_.descriptors();
     Token* const tokens = tokens_.data();
-    const std::uint32_t added =
-        detail::for_each_slot(first.value(), count, mask_, [&](std::uint32_t slot) {
+    const std::uint32_t added = for_each_slot(
+        avail_.value(), count,
+        mask_, [&](std::size_t slot, std::size_t nth) __attribute__((always_inline)) {
           burst_buffer<Token> fresh;
-          if (!generate(fresh)) return false;
+          if (!generate(fresh, nth)) return false;
           Access::store(descriptors[slot].address, fresh.address);
-          Access::store(descriptors[slot].rest, split_descriptor::pack(fresh.length, flags));
+          Access::store(
+              descriptors[slot].rest,
+              split_descriptor::pack(fresh.length, DeviceWritable ? descriptor_write : 0));
           tokens[slot] = fresh.token;
           return true;
         });
@@ -187,7 +167,8 @@ class virtqueue<split, driver_side, Token, Access> {
   /// How many used chains wait to be reclaimed, looking at the device's index only if fewer than
   /// `enough` are known of. 0 on a broken queue.
   [[nodiscard]] std::uint16_t used_pending(std::uint16_t enough) noexcept {
-    if (breach_) [[unlikely]] return 0;
+    if (breach_) [[unlikely]]
+      return 0;
     if (used_seen_ - used_ < enough) {
       const ring_index seen(Access::observe_used(ring_.used_index()));
       if (seen - used_ > published_ - used_ || seen - used_ < used_seen_ - used_) [[unlikely]] {
@@ -197,6 +178,34 @@ class virtqueue<split, driver_side, Token, Access> {
       used_seen_ = seen;
     }
     return used_seen_ - used_;
+  }
+
+  /// Takes back the first of the `count` used chains that `used_pending` told of, as long as they
+  /// come back one by one in the order in which they were added; returns how many. The hot path:
+  /// what is left is for `reclaim`.
+  ///
+  /// `sink(nth, token, written)` is called for each, or `sink(nth, token)` for chains that the device
+  /// only reads, `nth` counting from 0. It may return false to leave its chain to `reclaim`, and has
+  /// to if `written` is more than the buffer can hold: the device says so, and nobody has checked.
+  template <class Sink>
+  [[gnu::always_inline]] std::uint16_t reclaim_burst(std::uint16_t count, Sink&& sink) noexcept {
+    if (mode_ != ring_mode::fast || batch_left_ != 0) [[unlikely]]
+      return 0;
+    const used_element* const elements = ring_.used_elements();
+    const Token* const tokens = tokens_.data();
+    const std::uint32_t done = for_each_slot(
+        used_.value(), count,
+        mask_, [&](std::size_t slot, std::size_t nth) __attribute__((always_inline)) {
+          if (Access::load(elements[slot].id) != slot) [[unlikely]]
+            return false;
+          if constexpr (std::is_invocable_v<Sink&, std::size_t, Token>) {
+            return sink(nth, tokens[slot]);
+          } else {
+            return sink(nth, tokens[slot], Access::load(elements[slot].length));
+          }
+        });
+    used_ += done;
+    return static_cast<std::uint16_t>(done);
   }
 
   /// Takes back up to `max` used chains, in the order of use, and returns how many.
@@ -210,27 +219,24 @@ class virtqueue<split, driver_side, Token, Access> {
     const std::uint16_t pending = used_pending(max);
     const std::uint16_t count = pending < max ? pending : max;
     const ring_index first = used_;
-    bool more = true;
-    if (mode_ == ring_mode::fast && batch_left_ == 0) [[likely]] {
-      // State in locals, or each store would make the compiler reload it.
-      const used_element* const elements = ring_.used_elements();
-      const Token* const tokens = tokens_.data();
-      const std::uint32_t max_written = max_written_;
-      std::uint32_t done =
-          detail::for_each_slot(first.value(), count, mask_, [&](std::uint32_t slot) {
-            if (Access::load(elements[slot].id) != slot) [[unlikely]] return false;
-            std::uint32_t written = 0;
-            if constexpr (wants_written<Sink>) {
-              written = Access::load(elements[slot].length);
-              if (written > max_written) [[unlikely]] return false;
-            }
-            return more = give(sink, tokens[slot], written);
-          });
-      if (!more) ++done;  // the chain that the sink stopped at was given to it
-      used_ += done;
-      if (done == count) return count;
+    for (bool more = true; more && used_ - first != count;) {
+      std::uint32_t written = 0;
+      const std::uint32_t head = in_order_ ? next_in_order(written) : next_any_order(written);
+      if (wants_written<Sink> && written > max_written_) {
+        break_queue(ring_fault::used_length, used_, written);
+      }
+      if (breach_) break;
+      const Token token = tokens_[head];
+      if (mode_ == ring_mode::general) free_chain(static_cast<std::uint16_t>(head));
+      used_ += 1;
+      more = give(sink, token, written);
     }
-    if (more) reclaim_slowly(static_cast<std::uint16_t>(count - (used_ - first)), sink);
+    // In-order, the next chain has to start where the last one ended: in ring order, or a device that
+    // foretells the heads instead of reading them (the kernel's, since 6.17) goes astray.
+    if (mode_ == ring_mode::general && used_ == avail_ && until_fast_ == 0 &&
+        (!in_order_ || free_head_ == avail_.slot(mask_))) {
+      enter_fast();
+    }
     return used_ - first;
   }
 
@@ -413,30 +419,6 @@ class virtqueue<split, driver_side, Token, Access> {
     if (until_fast_ != 0) --until_fast_;
   }
 
-  // Everything that is not "the next descriptor, completed on its own".
-  template <class Sink>
-  [[gnu::noinline]] void reclaim_slowly(std::uint16_t count, Sink& sink) noexcept {
-    bool more = true;
-    for (; count != 0 && more; --count) {
-      std::uint32_t written = 0;
-      const std::uint32_t head = in_order_ ? next_in_order(written) : next_any_order(written);
-      if (wants_written<Sink> && written > max_written_) {
-        break_queue(ring_fault::used_length, used_, written);
-      }
-      if (breach_) return;
-      const Token token = tokens_[head];
-      if (mode_ == ring_mode::general) free_chain(static_cast<std::uint16_t>(head));
-      used_ += 1;
-      more = give(sink, token, written);
-    }
-    // In-order, the next chain has to start where the last one ended: in ring order, or a device that
-    // foretells the heads instead of reading them (the kernel's, since 6.17) goes astray.
-    if (mode_ == ring_mode::general && used_ == avail_ && until_fast_ == 0 &&
-        (!in_order_ || free_head_ == avail_.slot(mask_))) {
-      enter_fast();
-    }
-  }
-
   // The head that the next used element names.
   std::uint32_t next_any_order(std::uint32_t& written) noexcept {
     const used_element& element = ring_.used_elements()[used_.slot(mask_)];
@@ -446,10 +428,9 @@ class virtqueue<split, driver_side, Token, Access> {
       break_queue(ring_fault::used_id_range, used_, id);
       return 0;
     }
+    if (mode_ == ring_mode::fast && id == used_.slot(mask_)) return id;
     leave_fast();
-    if (accounts_[id].count == 0) {
-      break_queue(ring_fault::used_id_not_head, used_, id);
-    }
+    if (accounts_[id].count == 0) break_queue(ring_fault::used_id_not_head, used_, id);
     return id;
   }
 

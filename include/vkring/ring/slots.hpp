@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_RING_SLOTS_HPP
+#define VKRING_RING_SLOTS_HPP
+
+// The loop of all bursts: over consecutive slots of a ring, fast.
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+namespace vkring::inline v0 {
+
+namespace detail {
+
+// The next `sizeof...(I)` slots; returns how many `visit` calls returned true before one did not.
+template <class Visit, std::size_t... I>
+[[gnu::always_inline]] inline std::size_t visit_turn(std::size_t slot, std::size_t nth,
+                                                     Visit& visit,
+                                                     std::index_sequence<I...>) noexcept {
+  std::size_t done = 0;
+  (void)((visit(slot + I, nth + I) && (done = I + 1, true)) && ...);
+  return done;
+}
+
+}  // namespace detail
+
+/// Calls `visit(slot, nth)` for `count` slots from position `first` on, around a ring of `mask + 1`
+/// slots, until it returns false; `nth` counts the calls from 0. Returns how many returned true.
+///
+/// In runs without a wrap and eight slots per turn, so that all of them are addressed with constant
+/// offsets from the same registers: half the instructions of a loop that masks each position.
+template <class Visit>
+[[gnu::always_inline]] inline std::uint32_t for_each_slot(std::uint32_t first, std::uint32_t count,
+                                                          std::uint32_t mask,
+                                                          Visit&& visit) noexcept {
+  constexpr std::size_t turn = 8;
+  std::size_t slot = first & mask;
+  std::size_t bias = 0 - slot;  // what makes a slot the number of its call
+  for (std::size_t left = count; left != 0; bias += slot, slot = 0) {
+    const std::size_t to_end = std::size_t{mask} + 1 - slot;
+    const std::size_t run = left < to_end ? left : to_end;
+    left -= run;
+    const std::size_t end = slot + run;
+    for (const std::size_t turns_end = end - run % turn; slot != turns_end; slot += turn) {
+      const std::size_t done =
+          detail::visit_turn(slot, slot + bias, visit, std::make_index_sequence<turn>());
+      if (done != turn) return static_cast<std::uint32_t>(slot + bias + done);
+    }
+    for (; slot != end; ++slot) {
+      if (!visit(slot, slot + bias)) return static_cast<std::uint32_t>(slot + bias);
+    }
+  }
+  return count;
+}
+
+}  // namespace vkring::inline v0
+
+#endif  // VKRING_RING_SLOTS_HPP
