@@ -6,10 +6,12 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <span>
 #include <utility>
 #include <vector>
@@ -63,6 +65,15 @@ class guarded_memory {
   std::size_t bytes_ = 0;
   std::size_t mapped_ = 0;
 };
+
+/// Zeroed memory of this size, the same each time: two that are in use at once differ in `which`.
+inline const guarded_memory& reused_memory(int which, std::size_t bytes) {
+  static std::map<std::pair<int, std::size_t>, guarded_memory> all;
+  guarded_memory& memory = all[{which, bytes}];
+  if (memory.size() == 0) memory = guarded_memory(bytes);
+  std::fill(memory.bytes().begin(), memory.bytes().end(), std::byte{0});
+  return memory;
+}
 
 /// Guest addresses, none of which equals its host address.
 class address_map {

@@ -6,6 +6,7 @@
 #include <vkring/ring/split.hpp>
 
 #include "kit.hpp"
+#include "watching.hpp"
 
 namespace vkring::test {
 
@@ -19,6 +20,7 @@ struct ring_of<split> {
 
 }  // namespace vkring::test
 
+#include "packed_sketch.hpp"
 #include "suite.hpp"
 #include "suite_notify.hpp"
 
@@ -110,6 +112,16 @@ TEST_CASE("a completion out of order leads to general mode and never waits", "[r
   }
   pair.drain();
   REQUIRE(pair.driver.mode() == ring_mode::fast);
+}
+
+TEST_CASE("each word is loaded once in an operation, also by lawful sides", "[ring]") {
+  // The Access answers a second look with another value, at which the oracle would stumble.
+  watch_book::get() = {};
+  std::uint32_t seed = 100;
+  for_each_option({2, 256}, [&](const ring_options& options) {
+    run_random_pair<split, watching>(options, ++seed, 10000);
+  });
+  REQUIRE(watch_book::get().second_loads == 0);
 }
 
 TEST_CASE("tokens alone are reclaimed in every mode and order", "[ring]") {

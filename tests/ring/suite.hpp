@@ -20,16 +20,28 @@ TEMPLATE_LIST_TEST_CASE("every message arrives once, in order and with its conte
     for (std::uint32_t sent = 0; sent < messages;) {
       const std::uint32_t burst = 1 + chance.below(std::min<std::uint32_t>(options.size, 700u));
       switch (chance.below(3)) {
-        case 0: sent += pair.template add_burst<false>(burst); break;
-        case 1: sent += pair.template add_burst<true>(burst); break;
+        case 0:
+          sent += pair.template add_burst<false>(burst);
+          break;
+        case 1:
+          sent += pair.template add_burst<true>(burst);
+          break;
         default:
           for (std::uint32_t i = 0; i < burst && pair.add(i & 1, ~i & 1); ++i) ++sent;
       }
       pair.publish();
-      pair.pop(static_cast<std::uint16_t>(1 + chance.below(options.size)));
-      while (pair.out() != 0) pair.complete(0, chance.below(5));
-      pair.publish_used();
-      pair.reclaim(static_cast<std::uint16_t>(1 + chance.below(options.size)));
+      const auto some = static_cast<std::uint16_t>(1 + chance.below(options.size));
+      if (chance.once_in(2)) {
+        pair.pop(some);
+        while (pair.out() != 0) pair.complete(0, chance.below(5));
+        pair.publish_used();
+        pair.reclaim(some);
+      } else {
+        pair.pop_burst(some);
+        pair.complete_burst(static_cast<std::uint16_t>(pair.out()));
+        pair.publish_used();
+        pair.reclaim_burst(some, chance.below(100));
+      }
     }
     pair.drain();
     expect(pair.driver.mode() == ring_mode::fast, "one-buffer chains in order left fast mode");
@@ -154,7 +166,8 @@ TEMPLATE_LIST_TEST_CASE("chains come back in any order", "[ring]", ring_layouts)
       } while (std::next_permutation(order.begin(), order.end()));
       four.drain();
 
-      joined_pair<TestType> many({.size = 256, .indirect = indirect, .start = ring_index(65530)}, 2);
+      joined_pair<TestType> many({.size = 256, .indirect = indirect, .start = ring_index(65530)},
+                                 2);
       order.resize(128);
       std::iota(order.begin(), order.end(), std::size_t{0});
       std::minstd_rand engine(5);
@@ -173,11 +186,8 @@ TEMPLATE_LIST_TEST_CASE("in-order batches: one used element for many chains", "[
     for (const std::uint32_t max_length : {1u, 3u, 7u}) {  // fast; in tables; direct
       for (const bool indirect : {false, true}) {
         CAPTURE(size, max_length, indirect);
-        joined_pair<TestType> pair({.size = size,
-                                    .indirect = indirect,
-                                    .in_order = true,
-                                    .start = ring_index(65530)},
-                                   3);
+        joined_pair<TestType> pair(
+            {.size = size, .indirect = indirect, .in_order = true, .start = ring_index(65530)}, 3);
         schedule chance(11);
         for (int step = 0; step < 3000; ++step) {
           const std::uint32_t length = 1 + chance.below(std::min<std::uint32_t>(max_length, size));
@@ -221,8 +231,9 @@ TEMPLATE_LIST_TEST_CASE("chains that were put back are found again", "[ring]", r
       while (chance.once_in(2) && pair.add(chance.below(2), 1 + chance.below(6))) {
       }
       pair.publish();
-      const std::uint16_t got = pair.pop(static_cast<std::uint16_t>(chance.below(options.size + 1u)),
-                                         1 + chance.below(options.size));
+      const std::uint16_t got =
+          pair.pop(static_cast<std::uint16_t>(chance.below(options.size + 1u)),
+                   1 + chance.below(options.size));
       const auto back = static_cast<std::uint16_t>(chance.below(got + 1u));
       pair.unpop(back);
       expect(pair.device.avail(options.size) == pair.visible(), "avail() is off after unpop()");
@@ -241,7 +252,8 @@ TEMPLATE_LIST_TEST_CASE("what is given up comes back exactly once", "[ring]", ri
       schedule chance(seed);
       const std::uint32_t max_length = 1 + seed % 3;  // fast, in tables, direct
       for (int step = 0; step < 40; ++step) {
-        while (!chance.once_in(4) && pair.add(0, 1 + chance.below(std::min<std::uint32_t>(max_length, options.size)))) {
+        while (!chance.once_in(4) &&
+               pair.add(0, 1 + chance.below(std::min<std::uint32_t>(max_length, options.size)))) {
         }
         if (!chance.once_in(3)) pair.publish();
         pair.pop(static_cast<std::uint16_t>(chance.below(options.size + 1u)));

@@ -29,15 +29,15 @@ TEMPLATE_LIST_TEST_CASE("a kick is asked for, suppressed and never lost over the
     const std::uint32_t laps = options.event_idx ? 66000u / size + 2 : 20u;
     for (std::uint32_t lap = 0, burst = 1; lap < laps; ++lap, burst = burst % size + 1) {
       // Asked for on an empty ring: the first chain kicks, those after it do not with event-idx.
-      expect(pair.device.enable_kick() == notification::safe_to_sleep, "nothing is pending");
+      expect(pair.enable_kick(), "nothing is pending");
       pair.template add_burst<false>(burst);
       pair.publish();
-      expect(pair.driver.kick_needed(), "a kick was lost");
+      expect(pair.kick_needed(), "a kick was lost");
       if (pair.template add_burst<false>(size) != 0) {
         pair.publish();
-        expect(pair.driver.kick_needed() == !options.event_idx, "the event was passed before");
+        expect(pair.kick_needed() == !options.event_idx, "the event was passed before");
       }
-      expect(pair.device.enable_kick() == notification::more_pending, "chains are pending");
+      expect(!pair.enable_kick(), "chains are pending");
       pair.pop(size);
       pair.device.disable_kick();
       while (pair.out() != 0) pair.complete(0);
@@ -45,9 +45,9 @@ TEMPLATE_LIST_TEST_CASE("a kick is asked for, suppressed and never lost over the
       pair.reclaim(size);
       pair.template add_burst<false>(burst);
       pair.publish();
-      expect(!pair.driver.kick_needed(), "a kick was suppressed");
+      expect(!pair.kick_needed(), "a kick was suppressed");
       pair.drain();
-      expect(!options.event_idx || !pair.driver.kick_needed(), "nothing new was published");
+      expect(!options.event_idx || !pair.kick_needed(), "nothing new was published");
     }
   });
 }
@@ -64,26 +64,24 @@ TEMPLATE_LIST_TEST_CASE("a call is asked for, suppressed and never lost over the
       pair.template add_burst<true>(size);
       pair.publish();
       pair.pop(size);
-      expect(pair.driver.enable_call(after) == notification::safe_to_sleep, "nothing is used");
+      expect(pair.enable_call(after), "nothing is used");
       for (std::uint32_t done = 0; pair.out() != 0;) {
         const std::uint32_t before = done;
         for (std::uint32_t i = 0; i < step && pair.out() != 0; ++i, ++done) pair.complete(0);
         pair.publish_used();
         const bool crosses = before <= after && done > after;
-        expect(pair.device.call_needed() == (options.event_idx ? crosses : true),
+        expect(pair.call_needed() == (options.event_idx ? crosses : true),
                "a call was lost, or came out of turn");
       }
-      expect(!options.event_idx || !pair.device.call_needed(), "nothing new was published");
+      expect(!options.event_idx || !pair.call_needed(), "nothing new was published");
       for (std::uint32_t more = 0; more <= size; more += 1 + size / 4u) {
-        expect(pair.driver.enable_call(static_cast<std::uint16_t>(more)) ==
-                   (more < size ? notification::more_pending : notification::safe_to_sleep),
-               "enable_call() misjudged what is pending");
+        pair.enable_call(static_cast<std::uint16_t>(more));
       }
       pair.reclaim(size);
       pair.driver.disable_call();
       pair.template add_burst<true>(size);
       pair.drain();
-      expect(!pair.device.call_needed(), "a call was suppressed");
+      expect(!pair.call_needed(), "a call was suppressed");
     }
   });
 }
@@ -93,20 +91,20 @@ TEMPLATE_LIST_TEST_CASE("a fresh ring wants kicks and no calls", "[ring]", ring_
     joined_pair<TestType> pair(options);
     pair.add(1, 0);
     pair.publish();
-    expect(pair.driver.kick_needed(), "the device has not said that it polls");
+    expect(pair.kick_needed(), "the device has not said that it polls");
     pair.pop(1);
     pair.complete(0);
     pair.publish_used();
-    expect(!pair.device.call_needed(), "the driver has not asked for calls");
+    expect(!pair.call_needed(), "the driver has not asked for calls");
     pair.reclaim(1);
     pass_chains(pair, 300);
   });
 }
 
 // Both sides at random, each asleep when it may be: whoever sleeps runs again only when notified.
-template <class Layout>
+template <class Layout, class Access = direct>
 void run_random_pair(const ring_options& options, std::uint32_t seed, std::uint32_t steps) {
-  joined_pair<Layout> pair(options, static_cast<std::uint16_t>(1 + seed % 5));
+  joined_pair<Layout, Access> pair(options, static_cast<std::uint16_t>(1 + seed % 5));
   schedule chance(seed);
   const std::uint16_t size = options.size;
   const std::uint32_t longest = std::min<std::uint32_t>(size, seed % 3 == 0 ? 1 : 9);
@@ -115,7 +113,8 @@ void run_random_pair(const ring_options& options, std::uint32_t seed, std::uint3
   std::uint32_t idle_steps = 0;
 
   const auto driver_step = [&] {
-    const auto some = static_cast<std::uint16_t>(chance.below(std::min<std::uint32_t>(size, 40u) + 1));
+    const auto some =
+        static_cast<std::uint16_t>(chance.below(std::min<std::uint32_t>(size, 40u) + 1));
     switch (chance.below(8)) {
       case 0:
       case 1:
@@ -125,31 +124,44 @@ void run_random_pair(const ring_options& options, std::uint32_t seed, std::uint3
           if (!pair.add(readable, length - readable)) break;
         }
         break;
-      case 2: pair.template add_burst<true>(some); break;
-      case 3: pair.template add_burst<false>(some); break;
-      case 4: pair.publish(); break;
-      case 5: pair.reclaim(some); break;
-      case 6: pair.reclaim(size, 1 + some); break;
+      case 2:
+        pair.template add_burst<true>(some);
+        break;
+      case 3:
+        pair.template add_burst<false>(some);
+        break;
+      case 4:
+        pair.publish();
+        break;
+      case 5:
+        chance.once_in(2) ? pair.reclaim(some) : pair.reclaim_burst(some);
+        break;
+      case 6:
+        pair.reclaim(size, 1 + some);
+        break;
       default: {
         pair.publish();
-        const bool kick = pair.driver.kick_needed();
+        const bool kick = pair.kick_needed();
         expect(kick || !device_sleeps || pair.visible() == 0, "a kick was lost");
         device_sleeps = device_sleeps && !kick;
         if (chance.once_in(4)) pair.driver.disable_call();
         after = pair.in_flight() == 0 ? std::uint16_t{0}
                                       : static_cast<std::uint16_t>(chance.below(pair.in_flight()));
         if (chance.once_in(2)) break;
-        const bool may = pair.driver.enable_call(after) == notification::safe_to_sleep;
-        expect(may == (pair.used() <= after), "enable_call() misjudged what is pending");
-        driver_sleeps = may && pair.in_flight() != 0;
+        driver_sleeps = pair.enable_call(after) && pair.in_flight() != 0;
       }
     }
   };
   const auto device_step = [&] {
-    const auto some = static_cast<std::uint16_t>(chance.below(std::min<std::uint32_t>(size, 40u) + 1));
+    const auto some =
+        static_cast<std::uint16_t>(chance.below(std::min<std::uint32_t>(size, 40u) + 1));
     switch (chance.below(7)) {
-      case 0: pair.pop(some); break;
-      case 1: pair.unpop(static_cast<std::uint16_t>(chance.below(pair.pop(some, 3) + 1u))); break;
+      case 0:
+        chance.once_in(2) ? pair.pop(some) : pair.pop_burst(some);
+        break;
+      case 1:
+        pair.unpop(static_cast<std::uint16_t>(chance.below(pair.pop(some, 3) + 1u)));
+        break;
       case 2:
       case 3:
         for (std::uint32_t i = 0; i < some && pair.out() != 0; ++i) {
@@ -157,21 +169,23 @@ void run_random_pair(const ring_options& options, std::uint32_t seed, std::uint3
         }
         break;
       case 4:
-        if (options.in_order && pair.out() != 0) {
-          pair.complete_batch(static_cast<std::uint16_t>(1 + chance.below(pair.out())));
+        if (pair.out() != 0) {
+          const auto count = static_cast<std::uint16_t>(1 + chance.below(pair.out()));
+          options.in_order&& chance.once_in(2) ? pair.complete_batch(count)
+                                               : pair.complete_burst(count);
         }
         break;
-      case 5: pair.publish_used(); break;
+      case 5:
+        pair.publish_used();
+        break;
       default: {
         pair.publish_used();
-        const bool call = pair.device.call_needed();
+        const bool call = pair.call_needed();
         expect(call || !driver_sleeps || pair.used() <= after, "a call was lost");
         driver_sleeps = driver_sleeps && !call;
         if (chance.once_in(4)) pair.device.disable_kick();
         if (pair.out() != 0 || chance.once_in(2)) break;
-        const bool may = pair.device.enable_kick() == notification::safe_to_sleep;
-        expect(may == (pair.visible() == 0), "enable_kick() misjudged what is pending");
-        device_sleeps = may;
+        device_sleeps = pair.enable_kick();
       }
     }
   };
