@@ -24,7 +24,7 @@ class handle_cache {
 
   /// Takes `burst` handles at a time, and has room for `most` to come back at once.
   handle_cache(Source& source, std::size_t burst, std::size_t most)
-      : source_(&source), handles_(burst + most), burst_(burst), most_(most) {}
+      : source_(&source), handles_(burst + std::max(burst, most)), burst_(burst), most_(most) {}
   handle_cache(handle_cache&& other) noexcept
       : source_(other.source_),
         handles_(std::move(other.handles_)),
