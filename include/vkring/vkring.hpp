@@ -14,6 +14,7 @@
 #include <vkring/kernel/netlink.hpp>
 #include <vkring/kernel/netlink_abi.hpp>
 #include <vkring/kernel/netns.hpp>
+#include <vkring/kernel/preflight.hpp>
 #include <vkring/kernel/sys.hpp>
 #include <vkring/kernel/tap.hpp>
 #include <vkring/kernel/tap_control.hpp>
@@ -25,11 +26,18 @@
 #include <vkring/memory/frame.hpp>
 #include <vkring/memory/region.hpp>
 #include <vkring/memory/table.hpp>
+#include <vkring/net/checksum.hpp>
 #include <vkring/net/features.hpp>
 #include <vkring/net/header.hpp>
 #include <vkring/net/ip_prefix.hpp>
 #include <vkring/net/mac.hpp>
+#include <vkring/net/offload.hpp>
+#include <vkring/net/offload_rules.hpp>
+#include <vkring/net/packet.hpp>
+#include <vkring/net/segment.hpp>
+#include <vkring/net/wanted.hpp>
 #include <vkring/queue/counters.hpp>
+#include <vkring/queue/forward.hpp>
 #include <vkring/queue/handle_cache.hpp>
 #include <vkring/queue/rules.hpp>
 #include <vkring/queue/rx_queue.hpp>
@@ -38,8 +46,10 @@
 #include <vkring/ring/concepts.hpp>
 #include <vkring/ring/fault.hpp>
 #include <vkring/ring/index.hpp>
+#include <vkring/ring/inspect.hpp>
 #include <vkring/ring/layout.hpp>
 #include <vkring/ring/shared.hpp>
+#include <vkring/ring/slots.hpp>
 #include <vkring/ring/split.hpp>
 #include <vkring/ring/split_device.hpp>
 #include <vkring/ring/split_driver.hpp>
