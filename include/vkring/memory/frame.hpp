@@ -84,9 +84,9 @@ class basic_frame {
     if (buffers() <= 1) return;
     handle at = handle_;
     for (std::uint32_t left = buffers(); left != 0; --left) {
-      const buffer_link<handle>& link = source_->link(at);
-      visit(std::span<std::byte>(source_->mapper()(at).payload + link.offset, link.size));
-      at = link.next;
+      const buffer_link<handle>& part = source_->link(at);
+      visit(std::span<std::byte>(source_->mapper()(at).payload + part.offset, part.size));
+      at = part.next;
     }
   }
 

@@ -167,27 +167,27 @@ namespace detail {
 /// `start + offset` holds the sum of the pseudo header, and writes the result there.
 ///
 /// False, and nothing is changed: the field does not lie within the frame.
-[[nodiscard]] inline bool complete_checksum(std::span<std::byte> frame, std::size_t start,
+[[nodiscard]] inline bool complete_checksum(std::span<std::byte> bytes, std::size_t start,
                                             std::size_t offset) noexcept {
-  if (start > frame.size() || frame.size() - start < 2 || offset > frame.size() - start - 2)
+  if (start > bytes.size() || bytes.size() - start < 2 || offset > bytes.size() - start - 2)
     return false;
   internet_sum sum;
-  sum.add(frame.subspan(start));
-  store_big(frame.data() + start + offset, detail::finished_checksum(sum, offset));
+  sum.add(bytes.subspan(start));
+  store_big(bytes.data() + start + offset, detail::finished_checksum(sum, offset));
   return true;
 }
 
 /// The same for a frame in several segments; the field may lie across two of them.
-[[nodiscard]] inline bool complete_checksum(std::span<const std::span<std::byte>> frame,
+[[nodiscard]] inline bool complete_checksum(std::span<const std::span<std::byte>> pieces,
                                             std::size_t start, std::size_t offset) noexcept {
   std::size_t size = 0;
-  for (const std::span<std::byte> segment : frame) size += segment.size();
+  for (const std::span<std::byte> segment : pieces) size += segment.size();
   if (start > size || size - start < 2 || offset > size - start - 2) return false;
 
   internet_sum sum;
   std::byte* field[2] = {};
   std::size_t before = 0;  // bytes of the frame in front of the segment
-  for (const std::span<std::byte> segment : frame) {
+  for (const std::span<std::byte> segment : pieces) {
     const std::size_t end = before + segment.size();
     if (end > start) sum.add(segment.subspan(start > before ? start - before : 0));
     for (std::size_t i = 0; i < 2; ++i)

@@ -289,8 +289,8 @@ class negotiation {
 /// Source: virtio 1.3, section 5.1.3.1; drivers/net/tun.c and drivers/vhost/net.c.
 [[nodiscard]] inline result<offload_plan> negotiate(const wanted_features& wanted,
                                                     const ring_backend& backend,
-                                                    const tap_capabilities& tap) {
-  return detail::negotiation(wanted, backend, tap).run();
+                                                    const tap_capabilities& capabilities) {
+  return detail::negotiation(wanted, backend, capabilities).run();
 }
 
 }  // namespace vkring::inline v0

@@ -38,17 +38,17 @@ class segmenter {
   /// Bytes that all headers of a GSO frame may take together.
   static constexpr std::size_t max_headers = 256;
 
-  segmenter(const virtio_net_hdr& header, std::span<const std::span<const std::byte>> frame,
+  segmenter(const virtio_net_hdr& header, std::span<const std::span<const std::byte>> pieces,
             segment_checksum checksums = segment_checksum::complete,
-            link_layer link = link_layer::ethernet) noexcept
-      : frame_(frame), checksums_(checksums) {
-    open(header, link);
+            link_layer layer = link_layer::ethernet) noexcept
+      : frame_(pieces), checksums_(checksums) {
+    open(header, layer);
   }
-  segmenter(const virtio_net_hdr& header, std::span<const std::byte> frame,
+  segmenter(const virtio_net_hdr& header, std::span<const std::byte> bytes,
             segment_checksum checksums = segment_checksum::complete,
-            link_layer link = link_layer::ethernet) noexcept
-      : whole_(frame), frame_(&whole_, 1), checksums_(checksums) {
-    open(header, link);
+            link_layer layer = link_layer::ethernet) noexcept
+      : whole_(bytes), frame_(&whole_, 1), checksums_(checksums) {
+    open(header, layer);
   }
   segmenter(const segmenter&) = delete;  // refers to itself
   segmenter& operator=(const segmenter&) = delete;
@@ -90,14 +90,14 @@ class segmenter {
   static constexpr std::uint8_t tcp_psh = 0x08;
   static constexpr std::uint8_t tcp_cwr = 0x80;
 
-  void open(const virtio_net_hdr& header, link_layer link) noexcept {
+  void open(const virtio_net_hdr& header, link_layer layer) noexcept {
     std::size_t frame_size = 0;
     for (const std::span<const std::byte> piece : frame_) frame_size += piece.size();
     partial_in_ = (header.flags & header_flag::needs_csum) != 0;
     csum_start_ = header.csum_start;
     csum_offset_ = header.csum_offset;
     fault_ = header.gso_type == gso::none ? open_single(header, frame_size)
-                                          : open_gso(header, frame_size, link);
+                                          : open_gso(header, frame_size, layer);
     if (fault_ != packet_fault::none) return;
     const std::size_t whole = payload_ / gso_size_;
     segments_ = whole + (payload_ % gso_size_ != 0 || payload_ == 0 ? 1 : 0);
@@ -117,7 +117,7 @@ class segmenter {
   }
 
   packet_fault open_gso(const virtio_net_hdr& header, std::size_t frame_size,
-                        link_layer link) noexcept {
+                        link_layer layer) noexcept {
     if ((header.gso_type & (gso::udp_tunnel_ipv4 | gso::udp_tunnel_ipv6)) != 0)
       return packet_fault::gso_tunnel;
     const auto type = static_cast<std::uint8_t>(header.gso_type & ~gso::ecn);
@@ -128,7 +128,7 @@ class segmenter {
 
     const std::size_t head = frame_size < max_headers ? frame_size : max_headers;
     copy(std::span(headers_).first(head));
-    packet_layout layout = parse_packet(std::span(headers_).first(head), frame_size, link);
+    packet_layout layout = parse_packet(std::span(headers_).first(head), frame_size, layer);
     if (layout.fault == packet_fault::truncated && frame_size > max_headers)
       return packet_fault::headers_too_long;
     if (layout.fault != packet_fault::none) return layout.fault;

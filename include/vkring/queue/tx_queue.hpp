@@ -266,10 +266,10 @@ class tx_queue {
     } else {
       handle at = h;
       for (std::uint32_t i = 0; i < buffers; ++i) {
-        const buffer_link<handle>& link = cache_.source().link(at);
-        chain_[i] = {map(at).address + static_cast<std::uint64_t>(std::int64_t{link.offset}),
-                     link.size, false};
-        at = link.next;
+        const buffer_link<handle>& part = cache_.source().link(at);
+        chain_[i] = {map(at).address + static_cast<std::uint64_t>(std::int64_t{part.offset}),
+                     part.size, false};
+        at = part.next;
       }
       // The first part starts at the payload, so the header before it is part of the same buffer.
       chain_[0].address -= rules_.header_size;
