@@ -15,8 +15,9 @@ namespace vkring::inline v0 {
 ///
 /// A queue that did not negotiate what is to be done drops the frame in `send` and counts why.
 template <buffer_source Source>
-void forward(basic_frame<Source>& frame) noexcept {
-  if (!frame.header().is_plain()) frame.set_header(to_tx_header(frame.header()));
+void forward(basic_frame<Source>& received) noexcept {
+  if (received.header().is_plain()) return;
+  received.set_header(to_tx_header(received.header()));
 }
 
 /// The same for each frame of a burst.
