@@ -2,7 +2,7 @@
 #ifndef VKRING_BENCH_LOOPBACK_HPP
 #define VKRING_BENCH_LOOPBACK_HPP
 
-// Both sides of one virtqueue in one thread, each step in a function of its own that is not inlined,
+// Both sides of one virtqueue in one thread, each verb in a function of its own that is not inlined,
 // so that a profiler counts its instructions: the call included, everything else left out.
 
 #include <array>
@@ -16,6 +16,7 @@
 #include <vector>
 #include <vkring/memory/buffer_pool.hpp>
 #include <vkring/memory/table.hpp>
+#include <vkring/net/header.hpp>
 #include <vkring/queue/rx_queue.hpp>
 #include <vkring/queue/tx_queue.hpp>
 #include <vkring/ring/split.hpp>
@@ -32,163 +33,301 @@ struct no_notify {
 /// One configuration of a loopback.
 struct loopback_options {
   std::uint16_t size = 256;
-  std::size_t burst = 32;
+  std::uint16_t burst = 32;
   std::uint32_t frame_bytes = 64;
   bool event_idx = false;
+  bool indirect = false;  ///< frames lie in two buffers, which share one descriptor
   bool mergeable = false;
 };
 
 inline constexpr std::size_t max_burst = 256;
+inline constexpr std::uint16_t frame_pieces = 2;  ///< of an indirect frame
 
-/// Aligned memory for a ring.
-struct ring_memory {
-  explicit ring_memory(std::uint16_t size)
-      : bytes(split_ring::bytes(size)),
+/// Frames that came by, and the sum of what they carried: each carries a number of its own.
+struct tally {
+  std::uint64_t frames = 0;
+  std::uint64_t sum = 0;
+
+  friend bool operator==(const tally&, const tally&) = default;
+
+  void put_number(std::byte* payload) noexcept {
+    const std::uint64_t number = ++frames * 0x9e3779b97f4a7c15;
+    std::memcpy(payload, &number, sizeof number);
+    sum += number;
+  }
+  void take_number(const std::byte* payload) noexcept {
+    std::uint64_t number;
+    std::memcpy(&number, payload, sizeof number);
+    ++frames;
+    sum += number;
+  }
+};
+
+/// Keeps the last call of a verb a call: were it a jump, its instructions would be counted elsewhere.
+[[gnu::always_inline]] inline void end_of_verb() noexcept { asm volatile("" ::: "memory"); }
+
+/// Memory aligned as a ring wants it.
+struct aligned_memory {
+  explicit aligned_memory(std::size_t size)
+      : bytes((size + split_ring::alignment - 1) / split_ring::alignment * split_ring::alignment),
         block(static_cast<std::byte*>(std::aligned_alloc(split_ring::alignment, bytes))) {
     std::memset(block, 0, bytes);
   }
-  ~ring_memory() { std::free(block); }
-  ring_memory(const ring_memory&) = delete;
-  ring_memory& operator=(const ring_memory&) = delete;
-  [[nodiscard]] split_ring ring(std::uint16_t size) const {
-    return split_ring::place({block, bytes}, size);
-  }
+  ~aligned_memory() { std::free(block); }
+  aligned_memory(const aligned_memory&) = delete;
+  aligned_memory& operator=(const aligned_memory&) = delete;
 
   std::size_t bytes;
   std::byte* block;
 };
 
-using device_queue_type = virtqueue<split, device_side, table_cursor>;
-
-/// The device's half of a turn: takes everything that is there and gives it back.
-[[gnu::noinline]] inline std::size_t device_turn(device_queue_type& device, std::uint16_t burst,
-                                                 std::uint32_t written) {
-  std::array<std::uint16_t, max_burst> heads;
-  const std::uint16_t pending = device.avail(burst);
-  const std::uint16_t n =
-      device.pop_burst(pending < burst ? pending : burst,
-                       [&heads](std::size_t nth, std::uint16_t head, std::span<std::byte>, bool) {
-                         heads[nth] = head;
-                       });
-  device.push_burst(n, [&](used_element& used, std::size_t nth) { used = {heads[nth], written}; });
-  device.publish();
-  (void)device.call_needed();
-  return n;
-}
-
-/// What both directions need: a pool, its table, a ring, and the device side of it.
-struct loopback_base {
-  explicit loopback_base(const loopback_options& o)
+/// What all loopbacks share: a pool, its memory table, a ring, and what was sent and received.
+struct loopback {
+  explicit loopback(const loopback_options& o)
       : options(o),
-        ring_options_{o.size, o.event_idx, false, false, ring_index(0)},
-        memory(o.size),
-        pool(buffer_pool::make({.buffers = 4u * o.size + 1024}).value()),
-        table(make_table(*pool)),
-        rules{.mergeable = o.mergeable} {}
-
-  static memory_table make_table(buffer_pool& pool) {
-    memory_table table;
-    for (const guest_region& region : pool.regions()) {
+        ring_memory(split_ring::bytes(o.size)),
+        table_memory(indirect_tables::bytes(o.size, frame_pieces)),
+        pool(buffer_pool::make({.buffers = 8u * o.size}).value()) {
+    for (const guest_region& region : pool->regions()) {
       table.add_at(region.guest, {region.host, region.size}).value();
     }
-    return table;
-  }
-  [[nodiscard]] device_queue_type make_device() const {
-    return {memory.ring(options.size), ring_options_, table_cursor(table)};
+    tables.entries = o.indirect ? frame_pieces : std::uint16_t{0};
+    tables.host = table_memory.block;
+    tables.address = table.add({table_memory.block, table_memory.bytes}).value();
   }
 
+  [[nodiscard]] ring_options ring_terms() const noexcept {
+    return {.size = options.size, .event_idx = options.event_idx, .indirect = options.indirect};
+  }
+  [[nodiscard]] split_ring ring() const noexcept {
+    return split_ring::place({ring_memory.block, ring_memory.bytes}, options.size);
+  }
+  [[nodiscard]] frame_rules rules() const noexcept { return {.mergeable = options.mergeable}; }
+  /// Whether everything that was sent has arrived as it was.
+  [[nodiscard]] bool intact() const noexcept { return sent == received; }
+
   loopback_options options;
-  ring_options ring_options_;
-  ring_memory memory;
+  aligned_memory ring_memory;
+  aligned_memory table_memory;
   std::shared_ptr<buffer_pool> pool;
   memory_table table;
-  frame_rules rules;
-  std::array<frame, max_burst> frames;
+  indirect_tables tables;
+  tally sent;
+  tally received;
+};
+
+/// The device side: what a worker does with its rings.
+class device_end {
+ public:
+  explicit device_end(const loopback& with)
+      : queue_(with.ring(), with.ring_terms(), table_cursor(with.table)),
+        burst_(with.options.burst) {}
+
+  [[gnu::noinline]] void pop() noexcept {
+    const std::uint16_t pending = queue_.avail(burst_);
+    const std::uint16_t count = pending < burst_ ? pending : burst_;
+    popped_ = queue_.pop_burst(
+        count, [this](std::size_t nth, std::uint16_t head, std::span<std::byte> buffer, bool)
+                   __attribute__((always_inline)) {
+                     heads_[nth] = head;
+                     buffers_[nth] = buffer.data();
+                   });
+    if (popped_ != count) pop_rest(count);
+    end_of_verb();
+  }
+  [[gnu::noinline]] void push(std::uint32_t written) noexcept {
+    queue_.push_burst(
+        popped_, [&](used_element & used, std::size_t nth) __attribute__((always_inline)) {
+          used = {heads_[nth], written};
+        });
+    queue_.publish();
+    (void)queue_.call_needed();
+    end_of_verb();
+  }
+
+  [[gnu::noinline]] void read(tally& received) const noexcept {
+    for (std::size_t i = 0; i < popped_; ++i) received.take_number(buffers_[i] + header_size);
+  }
+  [[gnu::noinline]] void write(tally& sent) const noexcept {
+    for (std::size_t i = 0; i < popped_; ++i) {
+      store_header(buffers_[i], header_size, {.num_buffers = 1});
+      sent.put_number(buffers_[i] + header_size);
+    }
+  }
+
+ private:
+  [[gnu::noinline]] void pop_rest(std::uint16_t count) noexcept {
+    queue_.pop(static_cast<std::uint16_t>(count - popped_), [this](const device_chain& chain) {
+      heads_[popped_] = chain.head;
+      buffers_[popped_++] = chain.readable.front().data();
+    });
+  }
+
+  virtqueue<split, device_side, table_cursor> queue_;
+  std::uint16_t burst_;
+  std::uint16_t popped_ = 0;
+  std::array<std::uint16_t, max_burst> heads_;
+  std::array<std::byte*, max_burst> buffers_;
 };
 
 /// Frames from the driver to the device, on leases.
-class lease_tx : loopback_base {
-  using ring = virtqueue<split, driver_side, tx_token>;
-  using queue = tx_queue<ring, buffer_pool, no_notify>;
+class lease_tx : public loopback {
+  using ring_type = virtqueue<split, driver_side, tx_token>;
+  using queue = tx_queue<ring_type, buffer_pool, no_notify>;
 
  public:
   explicit lease_tx(const loopback_options& o)
-      : loopback_base(o),
-        queue_(ring(memory.ring(o.size), ring_options_), *pool, rules, no_notify{}),
-        device_(make_device()) {}
+      : loopback(o),
+        queue_(ring_type(ring(), ring_terms(), tables), *pool, rules(), no_notify{}),
+        device_(*this) {}
 
-  /// One burst through the ring. Returns the frames that made it.
-  std::size_t turn() {
-    const std::span burst(frames.data(), options.burst);
-    allocate(queue_, burst);
-    fill(burst, options.frame_bytes);
-    const std::size_t sent = send(queue_, burst);
-    device_turn(device_, static_cast<std::uint16_t>(options.burst), 0);
-    reclaim(queue_);
-    return sent;
+  /// One burst through the ring.
+  void turn() noexcept {
+    allocate(options.burst * (options.indirect ? frame_pieces : 1u));
+    fill();
+    if (options.indirect) join();
+    send();
+    device_.pop();
+    device_.read(received);
+    device_.push(0);
+    reclaim();
   }
 
  private:
-  [[gnu::noinline]] static std::size_t allocate(queue& q, std::span<frame> out) {
-    return q.allocate(out);
+  [[gnu::noinline]] void allocate(std::size_t count) noexcept {
+    queue_.allocate(std::span(frames_).first(count));
+    end_of_verb();
   }
-  [[gnu::noinline]] static void fill(std::span<frame> out, std::uint32_t bytes) {
-    for (frame& f : out) f.resize(bytes);
+  [[gnu::noinline]] void fill() noexcept {
+    for (std::size_t i = 0; i < options.burst; ++i) {
+      frames_[i].resize(options.frame_bytes);
+      sent.put_number(frames_[i].contiguous().data());
+    }
   }
-  [[gnu::noinline]] static std::size_t send(queue& q, std::span<frame> out) { return q.send(out); }
-  [[gnu::noinline]] static void reclaim(queue& q) { q.reclaim(); }
+  void join() noexcept {
+    for (std::size_t i = 0; i < options.burst; ++i) {
+      frame& tail = frames_[options.burst + i];
+      tail.resize(options.frame_bytes);
+      frames_[i].append(std::move(tail));
+    }
+  }
+  [[gnu::noinline]] void send() noexcept {
+    queue_.send(std::span(frames_).first(options.burst));
+    end_of_verb();
+  }
+  [[gnu::noinline]] void reclaim() noexcept {
+    queue_.reclaim();
+    end_of_verb();
+  }
 
   queue queue_;
-  device_queue_type device_;
+  device_end device_;
+  std::array<frame, frame_pieces * max_burst> frames_;
 };
 
 /// Frames from the device to the driver, on leases.
-class lease_rx : loopback_base {
-  using ring = virtqueue<split, driver_side, buffer_handle>;
-  using queue = rx_queue<ring, buffer_pool, no_notify>;
+class lease_rx : public loopback {
+  using ring_type = virtqueue<split, driver_side, buffer_handle>;
+  using queue = rx_queue<ring_type, buffer_pool, no_notify>;
 
  public:
   explicit lease_rx(const loopback_options& o)
-      : loopback_base(o),
-        queue_(ring(memory.ring(o.size), ring_options_, {}, queue::max_written(*pool, rules)),
-               *pool, rules, no_notify{}),
-        device_(make_device()) {
+      : loopback(o),
+        queue_(ring_type(ring(), ring_terms(), {}, queue::max_written(*pool, rules())), *pool,
+               rules(), no_notify{}),
+        device_(*this) {
     queue_.refill();
-    if (!o.mergeable) return;
-    // The header that a device writes; nobody overwrites it, so once is enough.
-    while (device_.avail(1) != 0) {
-      device_.pop(1, [this](const device_chain& chain) {
-        chain.writable.front()[10] = std::byte{1};
-        device_.push_used(chain.head, 12 + options.frame_bytes);
-      });
-    }
-    std::vector<frame> all(pool->size());
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      buffer_handle h;
-      if (pool->take({&h, 1}) == 0) break;
-      all[i] = frame(*pool, h);
-      pool->mapper()(h).payload[-2] = std::byte{1};
-    }
-    device_.publish();
   }
 
-  std::size_t turn() {
-    const std::span burst(frames.data(), options.burst);
-    device_turn(device_, static_cast<std::uint16_t>(options.burst), 12 + options.frame_bytes);
-    const std::size_t received = receive(queue_, burst);
-    release(queue_, burst.first(received));
-    return received;
+  void turn() noexcept {
+    device_.pop();
+    device_.write(sent);
+    device_.push(static_cast<std::uint32_t>(header_size) + options.frame_bytes);
+    receive();
+    read();
+    release();
   }
 
  private:
-  [[gnu::noinline]] static std::size_t receive(queue& q, std::span<frame> in) {
-    return q.receive(in);
+  [[gnu::noinline]] void receive() noexcept {
+    received_ = queue_.receive(std::span(frames_).first(options.burst));
+    end_of_verb();
   }
-  [[gnu::noinline]] static void release(queue& q, std::span<frame> in) { q.recycle(in); }
+  [[gnu::noinline]] void read() noexcept {
+    for (std::size_t i = 0; i < received_; ++i) {
+      received.take_number(frames_[i].contiguous().data());
+    }
+  }
+  [[gnu::noinline]] void release() noexcept {
+    queue_.recycle(std::span(frames_).first(received_));
+    end_of_verb();
+  }
 
   queue queue_;
-  device_queue_type device_;
+  device_end device_;
+  std::array<frame, max_burst> frames_;
+  std::size_t received_ = 0;
 };
+
+/// The device side served by a bare ring: slot k of it has buffer k for ever.
+template <bool DeviceWritable>
+class device_loopback : public loopback {
+  using ring_type = virtqueue<split, driver_side, std::uint32_t>;
+
+ public:
+  explicit device_loopback(const loopback_options& o)
+      : loopback(o), ring_(ring(), ring_terms(), tables), device_(*this) {
+    buffers_.resize(pool->take(buffers_));
+  }
+
+  void turn() noexcept {
+    offer();
+    device_.pop();
+    if constexpr (DeviceWritable) {
+      device_.write(sent);
+      device_.push(static_cast<std::uint32_t>(header_size) + options.frame_bytes);
+    } else {
+      device_.read(received);
+      device_.push(0);
+    }
+    collect();
+  }
+
+ private:
+  // The header and the payload; indirect: the header and half of the payload, then the other half.
+  [[nodiscard]] chain_buffer piece(std::size_t nth, std::uint16_t of, std::uint32_t at) const {
+    const std::uint32_t all = static_cast<std::uint32_t>(header_size) + options.frame_bytes;
+    const std::uint32_t first = of == 1 ? all : all - options.frame_bytes / 2;
+    const std::uint64_t start = pool->mapper()(buffers_[nth]).address - header_size;
+    return at == 0 ? chain_buffer{start, first, DeviceWritable}
+                   : chain_buffer{start + first, all - first, DeviceWritable};
+  }
+  [[nodiscard]] std::byte* payload(std::size_t nth) const {
+    return pool->mapper()(buffers_[nth]).payload;
+  }
+  void offer() noexcept {
+    for (std::uint32_t i = 0; i < options.burst; ++i) {
+      if constexpr (!DeviceWritable) sent.put_number(payload(i));
+      const std::uint16_t pieces = tables.entries == 0 ? std::uint16_t{1} : frame_pieces;
+      const std::array<chain_buffer, frame_pieces> chain{piece(i, pieces, 0), piece(i, pieces, 1)};
+      ring_.try_add(std::span(chain).first(pieces), i);
+    }
+    ring_.publish();
+    (void)ring_.kick_needed();
+  }
+  void collect() noexcept {
+    ring_.reclaim(options.burst, [this](std::uint32_t nth, std::uint32_t) {
+      if constexpr (DeviceWritable) received.take_number(payload(nth));
+    });
+  }
+
+  ring_type ring_;
+  device_end device_;
+  std::vector<buffer_handle> buffers_ = std::vector<buffer_handle>(options.burst);
+};
+
+using device_tx = device_loopback<false>;
+using device_rx = device_loopback<true>;
 
 }  // namespace bench
 

@@ -1,0 +1,98 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Instructions per frame of each verb of ring_loopback, counted by callgrind.
+#
+#   bench/count.sh PROGRAM            prints them
+#   bench/count.sh PROGRAM --write    and keeps them in bench/counts.txt
+#   bench/count.sh PROGRAM --check BUILD
+#                                     and fails if one is more than 5 % above bench/counts.txt
+#
+# PROGRAM is bench/ring_loopback. A verb is a function that is not inlined, and all that it calls.
+# BUILD says how PROGRAM was built: --check skips any build but "x86_64 GNU 12 Release", because
+# others count differently.
+# Exit status: 0 fine; 1 a count has risen, a verb is gone or new, or nothing could be counted;
+# 77 skipped.
+set -eu
+
+program=$1
+mode=${2:-}
+counted='x86_64 GNU 12 Release'
+
+# skip CASE REASON
+skip() {
+  echo "skipped: bench_counts: $1: $2"
+  [ -z "${VKRING_SKIP_LOG:-}" ] || printf 'bench_counts: %s\t%s\n' "$1" "$2" >>"$VKRING_SKIP_LOG"
+  exit 77
+}
+if [ "$mode" = --check ]; then
+  [ "$3" = "$counted" ] || skip "$3" "the counts are those of $counted"
+  command -v valgrind >/dev/null || skip "$3" "valgrind is not installed"
+fi
+
+kept=$(dirname "$0")/counts.txt
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT INT TERM
+turns=1000
+
+# count CASE VERBS...: VERBS with a plus are sums.
+count() {
+  name=$1
+  shift
+  case $name in
+    */*) full=ring_loopback/split/${name%%/*}/size:256/burst:32/${name#*/} ;;
+    *) full=ring_loopback/split/$name/size:256/burst:32 ;;
+  esac
+  frames=$(valgrind --quiet --tool=callgrind --callgrind-out-file="$work/out" \
+    "$program" --count $turns "$full" 2>"$work/err") || {
+    cat "$work/err" >&2
+    return 1
+  }
+  callgrind_annotate --inclusive=yes --threshold=100 "$work/out" >"$work/costs"
+  for verbs; do
+    awk -v frames="$frames" -v verbs="$verbs" -v name="split/$name" '
+      BEGIN { split(verbs, list, "+"); for (i in list) wanted[list[i]] = 1 }
+      match($0, /bench::[a-z_]+(<[a-z]+>)?::[a-z_]+\(/) {
+        cost = $1
+        gsub(",", "", cost)
+        verb = substr($0, RSTART, RLENGTH - 1)
+        sub(/.*::/, "", verb)
+        if (verb in wanted) { sum += cost; delete wanted[verb] }
+      }
+      END {
+        for (verb in wanted) { print name ": callgrind saw no " verb > "/dev/stderr"; exit 1 }
+        printf "%-22s %-14s %6.2f\n", name, verbs, sum / frames
+      }' "$work/costs"
+  done
+}
+
+{
+  count lease_tx send reclaim send+reclaim allocate fill
+  count lease_rx receive release read
+  count lease_rx/mergeable receive
+  count device_tx pop push pop+push
+  count device_rx pop push pop+push
+} >"$work/counts"
+cat "$work/counts"
+
+case $mode in
+  --write)
+    {
+      echo '# Instructions per frame, counted by bench/count.sh: g++ 12 -O3, no -march, 64-byte frames,'
+      echo '# bursts of 32, ring of 256. A change that makes one rise by more than 5 % fails a test.'
+      cat "$work/counts"
+    } >"$kept"
+    ;;
+  --check)
+    awk '
+      /^#/ { next }
+      { key = $1 " " $2 }
+      NR == FNR { limit[key] = $3 * 1.05 + 0.005; kept[key] = $3; next }
+      !(key in limit) { print key " is not in bench/counts.txt"; bad = 1; next }
+      $3 > limit[key] { print key " rose from " kept[key] " to " $3; bad = 1 }
+      { delete limit[key] }
+      END {
+        for (key in limit) { print key " was not counted"; bad = 1 }
+        exit bad
+      }' "$kept" "$work/counts" >&2
+    ;;
+esac
