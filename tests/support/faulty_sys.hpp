@@ -231,6 +231,11 @@ struct faulty_sys {
     return call("uname", [&] { return posix::uname(into); });
   }
   static pid_t getpid() noexcept { return posix::getpid(); }  // these two cannot fail
+  static int pthread_create(pthread_t* made, const pthread_attr_t* attributes,
+                            void* (*run)(void*), void* argument) noexcept {
+    const int reason = fault_book::get().ask("pthread_create", {}, 0);
+    return reason != 0 ? reason : posix::pthread_create(made, attributes, run, argument);
+  }
   static pid_t gettid() noexcept { return posix::gettid(); }
   static int sched_setaffinity(pid_t thread, std::size_t size, const cpu_set_t* cpus) noexcept {
     return call("sched_setaffinity", [&] { return posix::sched_setaffinity(thread, size, cpus); });

@@ -76,7 +76,7 @@ template <class Sys, class Work>
   } task{netns_fd, work, std::nullopt};
 
   pthread_t thread{};
-  if (const int reason = ::pthread_create(&thread, nullptr, job::run, &task); reason != 0) {
+  if (const int reason = Sys::pthread_create(&thread, nullptr, job::run, &task); reason != 0) {
     return fail(reason, "pthread_create", "for setns", "raise the limits on threads (ulimit -u)");
   }
   ::pthread_join(thread, nullptr);

@@ -19,6 +19,7 @@
 #include "vkring/kernel/fd.hpp"
 #include "vkring/kernel/sys.hpp"
 #include "vkring/kernel/tap.hpp"
+#include "vkring/net/tun_offload.hpp"
 
 namespace vkring::inline v0 {
 
@@ -55,7 +56,7 @@ struct preflight_report {
   vhost_worker worker_model = vhost_worker::task;
   std::vector<finding> findings;
   std::uint16_t tun_flags = 0;                       ///< TUNGETFEATURES: tun_abi::iff
-  std::optional<std::uint32_t> tun_offloads = {};    ///< tun_abi::offload, measured on a TAP
+  std::optional<std::uint32_t> tun_offloads = {};    ///< tun_offload, measured on a TAP
   std::optional<std::uint64_t> vhost_features = {};  ///< VHOST_GET_FEATURES
   backend_verdict worker;
   backend_verdict vhost_net;
@@ -71,7 +72,7 @@ struct preflight_report {
 
 /// What `preflight` may do.
 struct preflight_options {
-  /// Make a TAP for a moment, the one sure way to know that it is allowed and which offloads it has.
+  /// Make a TAP for a moment: the one sure way to know that it is allowed, and its offloads.
   bool make_tap = true;
 };
 
@@ -204,15 +205,15 @@ class examination {
     };
     constexpr group groups[] = {
         {"csum+tso",
-         tun_abi::offload_csum | tun_abi::offload_tso4 | tun_abi::offload_tso6,
+         tun_offload::csum | tun_offload::tso4 | tun_offload::tso6,
          {2, 6},
          "frames arrive checksummed and one packet at a time, which is slower"},
         {"uso",
-         tun_abi::offload_uso4 | tun_abi::offload_uso6,
+         tun_offload::uso4 | tun_offload::uso6,
          {6, 2},
          "can be done without; needs Linux 6.2 or newer"},
         {"udp-tunnel",
-         tun_abi::offload_udp_tunnel | tun_abi::offload_udp_tunnel_csum,
+         tun_offload::udp_tunnel | tun_offload::udp_tunnel_csum,
          {6, 17},
          "can be done without; needs Linux 6.17 or newer"}};
     for (const group& each : groups) {

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -123,6 +124,11 @@ struct posix {
     return ::getsockopt(fd, level, name, value, size);
   }
 
+  /// Returns the reason itself, 0 for success, and leaves errno alone.
+  static int pthread_create(pthread_t* made, const pthread_attr_t* attributes,
+                            void* (*run)(void*), void* argument) noexcept {
+    return ::pthread_create(made, attributes, run, argument);
+  }
   static int setns(int fd, int kind) noexcept { return ::setns(fd, kind); }
   static int uname(utsname* into) noexcept { return ::uname(into); }
   static pid_t getpid() noexcept { return ::getpid(); }

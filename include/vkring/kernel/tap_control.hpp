@@ -20,6 +20,7 @@
 #include "vkring/kernel/tap_options.hpp"
 #include "vkring/kernel/tun_abi.hpp"
 #include "vkring/net/mac.hpp"
+#include "vkring/net/tun_offload.hpp"
 
 namespace vkring::inline v0 {
 
@@ -110,7 +111,7 @@ class basic_tap_control {
     return set_int(tun_abi::tunsetsndbuf, "TUNSETSNDBUF", bytes, {EINVAL, "needs 1 byte or more"});
   }
 
-  /// What the kernel may hand to the application (`tun_abi::offload` bits); all off at first. What
+  /// What the kernel may hand to the application (`tun_offload` bits); all off at first. What
   /// the application sends may use offloads in any case, once there is a vnet header.
   /// Errors: EINVAL when the kernel lacks one or the set is inconsistent; nothing is changed then.
   result<void> set_offloads(std::uint32_t bits) const {
@@ -122,13 +123,13 @@ class basic_tap_control {
   }
   /// The part of `wanted` that this kernel takes; turns all offloads off.
   [[nodiscard]] result<std::uint32_t> probe_offloads(
-      std::uint32_t wanted = tun_abi::offload_all) const {
+      std::uint32_t wanted = tun_offload::all) const {
     // Each group can be had only with groups before it, so adding one by one finds the largest set.
     constexpr std::uint32_t groups[] = {
-        tun_abi::offload_csum,       tun_abi::offload_tso4,
-        tun_abi::offload_tso6,       tun_abi::offload_tso_ecn,
-        tun_abi::offload_ufo,        tun_abi::offload_uso4 | tun_abi::offload_uso6,
-        tun_abi::offload_udp_tunnel, tun_abi::offload_udp_tunnel_csum};
+        tun_offload::csum,       tun_offload::tso4,
+        tun_offload::tso6,       tun_offload::tso_ecn,
+        tun_offload::ufo,        tun_offload::uso4 | tun_offload::uso6,
+        tun_offload::udp_tunnel, tun_offload::udp_tunnel_csum};
     std::uint32_t taken = 0;
     for (const std::uint32_t group : groups) {
       if ((wanted & group) != group) continue;

@@ -70,20 +70,6 @@ enum iff : std::uint16_t {
   iff_tun_excl = 0x8000,
 };
 
-/// What TUNSETOFFLOAD lets the kernel hand to the application.
-enum offload : std::uint32_t {
-  offload_csum = 0x01,
-  offload_tso4 = 0x02,
-  offload_tso6 = 0x04,
-  offload_tso_ecn = 0x08,
-  offload_ufo = 0x10,
-  offload_uso4 = 0x20,  ///< since 6.2, only together with uso6
-  offload_uso6 = 0x40,
-  offload_udp_tunnel = 0x80,        ///< since 6.17
-  offload_udp_tunnel_csum = 0x100,  ///< since 6.17
-};
-inline constexpr std::uint32_t offload_all = 0x1ff;
-
 inline constexpr std::size_t ifnamsiz = 16;
 inline constexpr std::uint16_t arphrd_ether = 1;
 

@@ -100,8 +100,8 @@ class basic_frame {
     return n;
   }
 
-  /// The offload header: copied out and checked once when the frame was received; what `set_header`
-  /// said otherwise.
+  /// The offload header: copied out and checked once when the frame was received, but for
+  /// `num_buffers`, which is 0: see `buffers`. What `set_header` said otherwise.
   [[nodiscard]] virtio_net_hdr header() const noexcept {
     return (extent_ & offload) != 0 ? header_ : virtio_net_hdr{};
   }
@@ -120,9 +120,11 @@ class basic_frame {
   }
 
   /// Puts the payload of `tail` behind this one's, without a copy. False, and nothing is changed:
-  /// one of the two is empty, or their buffers come from different sources.
+  /// one of the two is empty, they are the same, their buffers come from different sources, or
+  /// together they have 4 GiB.
   bool append(basic_frame&& tail) noexcept {
-    if (source_ == nullptr || tail.source_ != source_) return false;
+    if (source_ == nullptr || tail.source_ != source_ || &tail == this) return false;
+    if (tail.size() > UINT32_MAX - size()) return false;
     link_first();
     tail.link_first();
     handle last = handle_;

@@ -12,22 +12,10 @@
 
 #include "vkring/net/features.hpp"
 #include "vkring/net/header.hpp"
+#include "vkring/net/tun_offload.hpp"
 #include "vkring/net/wanted.hpp"
 
 namespace vkring::inline v0 {
-
-/// Bits of TUNSETOFFLOAD: what the kernel may hand to the application.
-namespace tun_offload {
-inline constexpr std::uint32_t csum = 0x01;
-inline constexpr std::uint32_t tso4 = 0x02;
-inline constexpr std::uint32_t tso6 = 0x04;
-inline constexpr std::uint32_t tso_ecn = 0x08;
-inline constexpr std::uint32_t ufo = 0x10;
-inline constexpr std::uint32_t uso4 = 0x20;              ///< since Linux 6.2, only with uso6
-inline constexpr std::uint32_t uso6 = 0x40;              ///< since Linux 6.2, only with uso4
-inline constexpr std::uint32_t udp_tunnel = 0x80;        ///< since Linux 6.17
-inline constexpr std::uint32_t udp_tunnel_csum = 0x100;  ///< since Linux 6.17
-}  // namespace tun_offload
 
 namespace detail {
 

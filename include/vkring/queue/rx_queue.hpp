@@ -191,6 +191,9 @@ class rx_queue {
   [[gnu::noinline]] std::size_t receive_any(std::span<frame> frames) noexcept {
     const auto map = source().mapper();
     const std::uint32_t header_bytes = rules_.header_size;
+    // More than a ring can hold, or than the size of a frame can count.
+    const std::uint32_t most_buffers =
+        std::min<std::uint32_t>(ring_.size(), UINT32_MAX / max_written(source(), rules_));
     std::uint64_t bytes = 0;
     frame* next = frames.data();
     frame current;
@@ -210,7 +213,9 @@ class rx_queue {
         access::extent(current) = access::one_buffer | size;
         const std::uint16_t buffers =
             rules_.mergeable ? num_buffers(map(h).payload - header_bytes) : 1;
-        if (buffers == 0 || buffers > ring_.size()) return reject(ring_fault::num_buffers, buffers);
+        if (buffers == 0 || buffers > most_buffers) {
+          return reject(ring_fault::num_buffers, buffers);
+        }
         left = buffers - 1u;
         source().link(h) = {{}, size, 0};
       }
@@ -250,10 +255,12 @@ class rx_queue {
 
   [[nodiscard]] Source& source() const noexcept { return cache_.source(); }
 
-  // Copies the header out, once, and checks it against what was negotiated.
+  // Copies the header out, once, and checks it against what was negotiated. How many buffers the
+  // frame lies in has been read before: the frame says so itself, not what is there by now.
   header_fault take_header(virtio_net_hdr& to, const std::byte* from,
                            std::uint32_t size) const noexcept {
     to = load_header(from, rules_.header_size);
+    to.num_buffers = 0;
     return check_rx_header(to, size, rules_.offloads);
   }
 

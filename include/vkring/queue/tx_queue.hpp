@@ -89,11 +89,13 @@ class tx_queue {
 
   /// Sends memory that no source owns but that is in the device's memory table: `header`, which the
   /// queue keeps in a buffer of its own, then `segments`, which stay untouched until `token` has come
-  /// out of `finished`. False: the ring is full, and nothing was touched. What must not be sent is
-  /// dropped and counted, and its token is finished at once.
+  /// out of `finished`. False, and nothing was touched: the ring is full, or tokens have to be
+  /// collected from `finished` first. What must not be sent is dropped and counted, and its token is
+  /// finished at once.
   bool send(std::span<const segment> segments, const virtio_net_hdr& header,
             std::uint64_t token) noexcept {
-    if (idle_.size() <= finished_.size()) return false;  // collect the finished ones first
+    if (ring_.room() <= segments.size() || idle_.size() <= finished_.size()) reclaim();
+    if (idle_.size() <= finished_.size()) return false;  // else they would not fit in there
     std::uint64_t size = 0;
     for (const segment& each : segments) size += each.length;
     drop_reason reason{};
@@ -129,7 +131,7 @@ class tx_queue {
 
   /// Hands out the tokens of segments that were sent, oldest first; returns how many.
   std::size_t finished(std::span<std::uint64_t> tokens) noexcept {
-    reclaim();
+    if (ring_.in_flight() != 0) reclaim();
     const std::size_t n = std::min(tokens.size(), finished_.size());
     std::copy_n(finished_.begin(), n, tokens.begin());
     finished_.erase(finished_.begin(), finished_.begin() + static_cast<std::ptrdiff_t>(n));

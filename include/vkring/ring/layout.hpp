@@ -13,8 +13,14 @@
 
 namespace vkring::inline v0 {
 
-struct split {};   ///< the split virtqueue, virtio 1.3 section 2.7
-struct packed {};  ///< the packed virtqueue, virtio 1.3 section 2.8
+class split_ring;
+
+/// The split virtqueue, virtio 1.3 section 2.7.
+struct split {
+  using ring_type = split_ring;
+};
+/// The packed virtqueue, virtio 1.3 section 2.8.
+struct packed {};
 
 struct driver_side {};  ///< makes buffers available: the application's side of a `device`
 struct device_side {};  ///< uses them: vhost-net, the worker

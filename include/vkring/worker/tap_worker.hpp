@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_WORKER_TAP_WORKER_HPP
+#define VKRING_WORKER_TAP_WORKER_HPP
+
+// Threads of this process in the place of vhost-net's: they serve queue pairs over TAP queues.
+
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+#include <vkring/core/error.hpp>
+#include <vkring/kernel/event_fd.hpp>
+#include <vkring/kernel/sys.hpp>
+#include <vkring/memory/table.hpp>
+#include <vkring/worker/tap_queue.hpp>
+
+namespace vkring::inline v0 {
+
+/// How the worker's threads run.
+struct worker_options {
+  /// Threads; queue pair i belongs to thread i modulo this. 0: one for each pair, as vhost-net has.
+  std::size_t threads = 0;
+  /// The CPU of thread i is `cpus[i]`, around the list; empty: wherever the kernel puts them.
+  std::vector<int> cpus;
+  /// How long a thread looks for frames to send before it sleeps. While it looks, sending costs the
+  /// application no system call.
+  std::chrono::microseconds spin{50};
+};
+
+/// The in-process worker: the device side of N queue pairs over N TAP queues.
+///
+/// Frames go straight between the descriptors' memory and the TAP. Idle threads sleep; `stop` and the
+/// destructor end them and return once they are gone. What the threads met is in `health`, what they
+/// did in `counters`, both readable from any thread.
+/// Allocation: in `start` only. Errors of `start`: pthread_create, sched_setaffinity, eventfd.
+template <class Layout = split, class Sys = posix>
+class basic_tap_worker {
+ public:
+  /// Starts the threads. `table` is copied; the descriptors in `queues` stay open until the end.
+  static result<std::unique_ptr<basic_tap_worker>> start(
+      const std::vector<worker_queue<Layout>>& queues, const memory_table& table,
+      const worker_options& options = {}) {
+    auto stop = basic_event_fd<Sys>::create();
+    if (!stop) return fail(std::move(stop.error()));
+    auto worker = std::unique_ptr<basic_tap_worker>(
+        new basic_tap_worker(queues, table, options, std::move(*stop)));
+    if (auto started = worker->start_threads(options); !started) {
+      return fail(std::move(started.error()));
+    }
+    return worker;
+  }
+  basic_tap_worker(const basic_tap_worker&) = delete;
+  basic_tap_worker& operator=(const basic_tap_worker&) = delete;
+  ~basic_tap_worker() { stop(); }
+
+  /// Ends all threads. Afterwards nobody touches the rings, and what was available and not served
+  /// stays available.
+  void stop() noexcept {
+    stopping_.store(true, std::memory_order_relaxed);
+    stop_.signal();
+    for (thread& each : threads_) {
+      if (each.running) ::pthread_join(each.id, nullptr);
+      each.running = false;
+    }
+  }
+
+  [[nodiscard]] std::size_t queue_pairs() const noexcept { return queues_.size(); }
+  [[nodiscard]] const worker_counters& counters(std::size_t pair) const noexcept {
+    return queues_[pair]->counters();
+  }
+  [[nodiscard]] const worker_health& health(std::size_t pair) const noexcept {
+    return queues_[pair]->health();
+  }
+
+ private:
+  using clock = std::chrono::steady_clock;
+  using queue = tap_queue<Layout, Sys>;
+  static constexpr std::uint16_t budget = 64;  // frames of one direction before the others' turn
+  static constexpr std::size_t fds_of_queue = 3;
+
+  struct thread {
+    basic_tap_worker* worker = nullptr;
+    std::vector<queue*> queues;
+    std::vector<pollfd> set;  // three entries for each queue, and the stop event
+    pthread_t id{};
+    bool running = false;
+  };
+
+  basic_tap_worker(const std::vector<worker_queue<Layout>>& queues, const memory_table& table,
+                   const worker_options& options, basic_event_fd<Sys> stop)
+      : table_(table), spin_(options.spin), stop_(std::move(stop)) {
+    for (const worker_queue<Layout>& each : queues) {
+      queues_.push_back(std::make_unique<queue>(each, table_));
+    }
+    const std::size_t wanted = options.threads == 0 ? queues.size() : options.threads;
+    threads_.resize(wanted < queues.size() ? wanted : queues.size());
+    for (std::size_t i = 0; i < queues_.size(); ++i) {
+      threads_[i % threads_.size()].queues.push_back(queues_[i].get());
+    }
+    for (thread& each : threads_) {
+      each.worker = this;
+      each.set.resize(each.queues.size() * fds_of_queue + 1);
+    }
+  }
+
+  result<void> start_threads(const worker_options& options) {
+    for (std::size_t i = 0; i < threads_.size(); ++i) {
+      thread& each = threads_[i];
+      ::pthread_attr_t attributes;
+      ::pthread_attr_init(&attributes);
+      int reason = 0;
+      std::string where = "worker " + std::to_string(i);
+      std::string_view hint = "raise the limits on threads (ulimit -u) and memory";
+      if (!options.cpus.empty()) {
+        const int cpu = options.cpus[i % options.cpus.size()];
+        ::cpu_set_t cpus;
+        CPU_ZERO(&cpus);
+        if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_SET(static_cast<std::size_t>(cpu), &cpus);
+        reason = ::pthread_attr_setaffinity_np(&attributes, sizeof cpus, &cpus);
+        where += " on CPU " + std::to_string(cpu);
+        hint = "needs a CPU that this process may run on (taskset -p shows them)";
+      }
+      if (reason == 0) reason = Sys::pthread_create(&each.id, &attributes, run, &each);
+      ::pthread_attr_destroy(&attributes);
+      if (reason != 0) return fail(reason, "pthread_create", where, hint);
+      each.running = true;
+    }
+    return {};
+  }
+
+  static void* run(void* argument) {
+    auto& self = *static_cast<thread*>(argument);
+    self.worker->serve(self);
+    return nullptr;
+  }
+
+  void serve(thread& self) noexcept {
+    bool look_for_rx = true;
+    while (!stopping_.load(std::memory_order_relaxed)) {
+      for (queue* each : self.queues) each->disable_kicks();
+      work(self, look_for_rx);
+      look_for_rx = sleep(self);
+    }
+  }
+
+  // Serves all queues until there is nothing more to do.
+  void work(thread& self, bool look_for_rx) noexcept {
+    clock::time_point last_sent{};
+    clock::time_point last_look{};
+    while (!stopping_.load(std::memory_order_relaxed)) {
+      std::size_t sent = 0;
+      bool more = false;
+      for (queue* each : self.queues) {
+        sent += each->serve_tx(budget);
+        if (look_for_rx) more = each->serve_rx(budget) == budget || more;
+      }
+      const auto now = clock::now();
+      if (sent != 0) last_sent = now;
+      if (look_for_rx) last_look = now;
+      // It pays to look for frames to send: a look is a load, and spares the application the kick.
+      // A look for frames from the kernel is a system call; poll tells of them just as well.
+      if (!more && now - last_sent > spin_) return;
+      look_for_rx = more || now - last_look > rx_look_interval;
+    }
+  }
+
+  // Sleeps until there is something to do. Returns whether the kernel may have frames.
+  bool sleep(thread& self) noexcept {
+    for (std::size_t i = 0; i < self.queues.size(); ++i) {
+      if (!self.queues[i]->arm(fds(self, i))) return false;
+    }
+    self.set.back() = {stop_.fd(), POLLIN, 0};
+    for (queue* each : self.queues) each->counters().sleeps.add(1);
+    if (error_of(Sys::ppoll(self.set.data(), self.set.size(), nullptr, nullptr)) != 0) return true;
+    bool rx = false;
+    for (std::size_t i = 0; i < self.queues.size(); ++i) {
+      const auto woken = fds(self, i);
+      self.queues[i]->woken(woken);
+      rx = rx || woken[1].revents != 0 || woken[2].revents != 0;
+    }
+    return rx;
+  }
+
+  [[nodiscard]] static std::span<pollfd, fds_of_queue> fds(thread& self, std::size_t i) noexcept {
+    return std::span<pollfd, fds_of_queue>(self.set.data() + i * fds_of_queue, fds_of_queue);
+  }
+
+  static constexpr std::chrono::microseconds rx_look_interval{20};
+
+  memory_table table_;
+  std::chrono::microseconds spin_;
+  basic_event_fd<Sys> stop_;
+  std::atomic<bool> stopping_{false};
+  std::vector<std::unique_ptr<queue>> queues_;
+  std::vector<thread> threads_;
+};
+
+using tap_worker = basic_tap_worker<>;
+
+}  // namespace vkring::inline v0
+
+#endif  // VKRING_WORKER_TAP_WORKER_HPP
