@@ -35,6 +35,7 @@
 #include <vkring/net/offload_rules.hpp>
 #include <vkring/net/packet.hpp>
 #include <vkring/net/segment.hpp>
+#include <vkring/net/tun_offload.hpp>
 #include <vkring/net/wanted.hpp>
 #include <vkring/queue/counters.hpp>
 #include <vkring/queue/forward.hpp>

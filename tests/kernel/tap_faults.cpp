@@ -40,6 +40,7 @@ const std::map<std::string, known_call>& known_calls() {
   static const std::map<std::string, known_call> calls = {
       {"open /dev/net/tun",
        {"open", {ENOENT, EACCES, EPERM, ENODEV, ENXIO, EMFILE, ENFILE, ENOMEM}}},
+      {"pthread_create", {"pthread_create", {EAGAIN, ENOMEM}}},
       {"setns", {"setns", {EPERM, EINVAL, ENOMEM}}},
       {"socket", {"socket", {EMFILE, ENFILE, ENOMEM, EACCES}}},
       {"fcntl", {"fcntl(O_NONBLOCK)", {EBADF, EPERM}}},
@@ -66,6 +67,11 @@ bool may_fail(const std::string& call) {
   return call == "close" || call == "fstat" || call == "stat /proc/thread-self/ns/net" ||
          call == ioctl_text("ioctl", tunattachfilter) ||
          call == ioctl_text("ioctl", tundetachfilter) || call == "ioctl_value b703";
+}
+
+bool never_interrupted(const std::string& call) {
+  return call == "pthread_create" || call == "setns" || call == "socket" || call == "fcntl" ||
+         call == ioctl_text("ioctl_value", tun_abi::tungetdevnetns);
 }
 
 // Runs `work`, which returns a result, with each of its calls refused in turn.
@@ -100,8 +106,7 @@ void refuse_each(Work&& work) {
       ++refused;
     }
     // A signal is no reason to fail. Some of the calls are never interrupted.
-    if (calls[n] == "setns" || calls[n] == "socket" || calls[n] == "fcntl") continue;
-    if (calls[n] == ioctl_text("ioctl_value", tun_abi::tungetdevnetns)) continue;
+    if (never_interrupted(calls[n])) continue;
     CAPTURE(n, calls[n]);
     book.reset({.reason = EINTR, .nth = n + 1, .times = 2});
     CHECK(work());

@@ -5,6 +5,8 @@
 #include <map>
 #include <string>
 
+#include "vkring/net/tun_offload.hpp"
+
 namespace abi = vkring::tun_abi;
 
 namespace {
@@ -58,11 +60,11 @@ TEST_CASE("tun_abi: constants and layouts are those of the installed kernel head
       {"IFF_ONE_QUEUE", abi::iff_one_queue},
       {"IFF_VNET_HDR", abi::iff_vnet_hdr},
       {"IFF_TUN_EXCL", abi::iff_tun_excl},
-      {"TUN_F_CSUM", abi::offload_csum},
-      {"TUN_F_TSO4", abi::offload_tso4},
-      {"TUN_F_TSO6", abi::offload_tso6},
-      {"TUN_F_TSO_ECN", abi::offload_tso_ecn},
-      {"TUN_F_UFO", abi::offload_ufo},
+      {"TUN_F_CSUM", vkring::tun_offload::csum},
+      {"TUN_F_TSO4", vkring::tun_offload::tso4},
+      {"TUN_F_TSO6", vkring::tun_offload::tso6},
+      {"TUN_F_TSO_ECN", vkring::tun_offload::tso_ecn},
+      {"TUN_F_UFO", vkring::tun_offload::ufo},
       {"IFNAMSIZ", abi::ifnamsiz},
       {"ARPHRD_ETHER", abi::arphrd_ether},
       {"TUN_FLT_ALLMULTI", abi::tx_filter_all_multicast},
@@ -88,5 +90,5 @@ TEST_CASE("tun_abi: constants and layouts are those of the installed kernel head
 
 // Newer than the headers of Debian 12.
 static_assert(abi::iff_no_carrier == 0x40);
-static_assert((abi::offload_uso4 | abi::offload_uso6) == 0x60);
-static_assert((abi::offload_udp_tunnel | abi::offload_udp_tunnel_csum) == 0x180);
+static_assert((vkring::tun_offload::uso4 | vkring::tun_offload::uso6) == 0x60);
+static_assert((vkring::tun_offload::udp_tunnel | vkring::tun_offload::udp_tunnel_csum) == 0x180);
