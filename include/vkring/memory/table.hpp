@@ -225,10 +225,11 @@ class table_cursor {
   }
 
   /// As `memory_table::translate`.
-  [[nodiscard]] std::span<std::byte> translate(std::uint64_t guest, std::uint32_t length,
+  [[nodiscard, gnu::always_inline]] std::span<std::byte> translate(std::uint64_t guest, std::uint32_t length,
                                                memory_access) noexcept {
     const std::uint64_t offset = guest - last_.guest;  // huge when the address lies below
-    if (offset < last_.size && length <= last_.size - offset) [[likely]] {
+    const std::uint64_t end = offset + length;         // then beyond the size, or wrapped
+    if (end >= length && end <= last_.size) [[likely]] {
       return {last_.host + offset, length};
     }
     return in_other_region(guest, length);

@@ -36,21 +36,21 @@ template <class Visit>
   constexpr std::size_t turn = 8;
   std::size_t slot = first & mask;
   std::size_t bias = 0 - slot;  // what makes a slot the number of its call
-  for (std::size_t left = count; left != 0; bias += slot, slot = 0) {
-    const std::size_t to_end = std::size_t{mask} + 1 - slot;
-    const std::size_t run = left < to_end ? left : to_end;
-    left -= run;
-    const std::size_t end = slot + run;
-    for (const std::size_t turns_end = end - run % turn; slot != turns_end; slot += turn) {
+  for (std::size_t end = slot + count;;) {
+    const std::size_t stop = end <= mask ? end : std::size_t{mask} + 1;
+    for (; slot + turn <= stop; slot += turn) {
       const std::size_t done =
           detail::visit_turn(slot, slot + bias, visit, std::make_index_sequence<turn>());
       if (done != turn) return static_cast<std::uint32_t>(slot + bias + done);
     }
-    for (; slot != end; ++slot) {
+    for (; slot != stop; ++slot) {
       if (!visit(slot, slot + bias)) return static_cast<std::uint32_t>(slot + bias);
     }
+    if (stop == end) return static_cast<std::uint32_t>(slot + bias);
+    end -= stop;
+    bias += stop;
+    slot = 0;
   }
-  return count;
 }
 
 }  // namespace vkring::inline v0

@@ -71,19 +71,20 @@ class virtqueue<split, device_side, AddressSpace, Access> {
   [[gnu::always_inline]] std::uint16_t pop_burst(std::uint16_t count, Sink&& sink) noexcept {
     const std::uint16_t* const entries = ring_.avail_entries();
     const split_descriptor* const descriptors = ring_.descriptors();
-    const std::uint32_t mask = mask_;
+    const std::size_t mask = mask_;
+    constexpr std::uint64_t unusual =
+        split_descriptor::pack(0, descriptor_next | descriptor_indirect);
     const std::uint32_t done = for_each_slot(
         avail_.value(), count,
-        mask, [&](std::size_t slot, std::size_t nth) __attribute__((always_inline)) {
-          const std::uint32_t head = Access::load(entries[slot]);
+        mask_, [&](std::size_t slot, std::size_t nth) __attribute__((always_inline)) {
+          const std::size_t head = Access::load(entries[slot]);
           if (head > mask) [[unlikely]]
             return false;
           const std::uint64_t address = Access::load(descriptors[head].address);
           const std::uint64_t rest = Access::load(descriptors[head].rest);
-          const std::uint16_t flags = split_descriptor::flags(rest);
-          if ((flags & (descriptor_next | descriptor_indirect)) != 0) [[unlikely]]
+          if ((rest & unusual) != 0) [[unlikely]]
             return false;
-          const bool writable = (flags & descriptor_write) != 0;
+          const bool writable = (split_descriptor::flags(rest) & descriptor_write) != 0;
           const std::span<std::byte> buffer =
               space_.translate(address, split_descriptor::length(rest), direction(writable));
           if (buffer.size() != split_descriptor::length(rest)) [[unlikely]]

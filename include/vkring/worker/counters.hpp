@@ -13,16 +13,16 @@ namespace vkring::inline v0 {
 /// The statistics of one queue pair on the worker's side. One writer, the worker's thread; readable
 /// from any thread. tx is the application's direction: frames from the ring into the kernel.
 struct worker_counters {
-  counter tx_frames;        ///< handed to the kernel
-  counter tx_refused;       ///< refused by it (EINVAL): a header that it does not accept
-  counter tx_link_down;     ///< refused because the interface is down
-  counter tx_failed;        ///< any other failure: no memory, the interface is gone
-  counter rx_frames;        ///< taken from the kernel
-  counter rx_too_long;      ///< dropped: longer than the buffer that the ring had for it
-  counter rx_spilled;       ///< took a copy, because the ring was short of buffers at the moment
-  counter calls;            ///< notifications sent to the application
-  counter calls_suppressed; ///< publications for which it wanted none
-  counter sleeps;           ///< times that the thread had nothing to do and slept
+  counter tx_frames;         ///< handed to the kernel
+  counter tx_refused;        ///< refused by it (EINVAL): a header that it does not accept
+  counter tx_link_down;      ///< refused because the interface is down
+  counter tx_failed;         ///< any other failure: no memory, the interface is gone
+  counter rx_frames;         ///< taken from the kernel
+  counter rx_too_long;       ///< dropped: longer than the buffer that the ring had for it
+  counter rx_spilled;        ///< took a copy, because the ring was short of buffers at the moment
+  counter calls;             ///< notifications sent to the application
+  counter calls_suppressed;  ///< publications for which it wanted none
+  counter sleeps;            ///< times that the thread had nothing to do and slept
 };
 
 /// How one queue pair is doing, written by the worker's thread and read by any.
@@ -32,9 +32,7 @@ class worker_health {
   [[nodiscard]] ring_breach tx_breach() const noexcept { return tx_.get(); }
   [[nodiscard]] ring_breach rx_breach() const noexcept { return rx_.get(); }
   /// Whether the interface has been deleted.
-  [[nodiscard]] bool tap_gone() const noexcept {
-    return tap_gone_.load(std::memory_order_relaxed);
-  }
+  [[nodiscard]] bool tap_gone() const noexcept { return tap_gone_.load(std::memory_order_relaxed); }
 
   void set_tx_breach(const ring_breach& breach) noexcept { tx_.set(breach); }
   void set_rx_breach(const ring_breach& breach) noexcept { rx_.set(breach); }

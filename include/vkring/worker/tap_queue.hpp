@@ -38,10 +38,10 @@ struct worker_queue {
   int rx_kick = -1;
   int tx_call = -1;
   int rx_call = -1;
-  int error = -1;                            ///< signalled when the pair is in trouble
-  std::size_t header_bytes = header_size;    ///< also the TAP's
+  int error = -1;                          ///< signalled when the pair is in trouble
+  std::size_t header_bytes = header_size;  ///< also the TAP's
   bool mergeable = false;
-  std::size_t usual_frame = 1518;            ///< bytes, header not counted: what buffers are lined up for
+  std::size_t usual_frame = 1518;  ///< bytes, header not counted: what buffers are lined up for
 };
 
 namespace detail {
@@ -165,7 +165,8 @@ class tap_queue {
     });
     if (tx_blocked_) tx_.unpop(1);  // to be written once the TAP is writable
     if (done != 0) finish(tx_, queue_.tx_call);
-    if (tx_.breach()) [[unlikely]] report_breach();
+    if (tx_.breach()) [[unlikely]]
+      report_breach();
     return done;
   }
 
@@ -189,11 +190,11 @@ class tap_queue {
       ++received;
     }
     if (used != 0) finish(rx_, queue_.rx_call);
-    if (rx_.breach()) [[unlikely]] report_breach();
+    if (rx_.breach()) [[unlikely]]
+      report_breach();
     counters_.rx_frames.add(received);
     return received;
   }
-
 
   /// Asks for no kicks: this side is looking by itself.
   void disable_kicks() noexcept {
@@ -222,7 +223,8 @@ class tap_queue {
         set[1] = {queue_.rx_kick, POLLIN, 0};
       }
     }
-    if (tx_.breach() || rx_.breach()) [[unlikely]] report_breach();
+    if (tx_.breach() || rx_.breach()) [[unlikely]]
+      report_breach();
     set[2] = {tap_events != 0 && !health_.tap_gone() ? queue_.tap : -1, tap_events, 0};
     return true;
   }
@@ -277,8 +279,9 @@ class tap_queue {
   // Lines up buffers for a frame of the usual size; false when there is none at all.
   bool line_up() noexcept {
     const std::uint64_t wanted =
-        queue_.mergeable ? std::max<std::uint64_t>(queue_.usual_frame + queue_.header_bytes, frame_bytes_)
-                         : 1;
+        queue_.mergeable
+            ? std::max<std::uint64_t>(queue_.usual_frame + queue_.header_bytes, frame_bytes_)
+            : 1;
     if (lined_up_.bytes() < wanted) take_buffers(wanted);
     return lined_up_.count() != 0 && !rx_.breach();
   }
@@ -305,7 +308,8 @@ class tap_queue {
       rx_.unpop(1);
     }
     if (lined_up_.count() != 0 && lined_up_.front().bytes < queue_.header_bytes) {
-      rx_.break_queue(ring_fault::buffer_too_small, lined_up_.front().head, lined_up_.front().bytes);
+      rx_.break_queue(ring_fault::buffer_too_small, lined_up_.front().head,
+                      lined_up_.front().bytes);
     }
   }
 

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_WORKER_QUEUE_PAIR_HPP
+#define VKRING_WORKER_QUEUE_PAIR_HPP
+
+// One queue pair of a device: its rings in shared memory, its notifications, its two queues.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vkring/core/error.hpp>
+#include <vkring/kernel/event_fd.hpp>
+#include <vkring/kernel/sys.hpp>
+#include <vkring/net/offload.hpp>
+#include <vkring/queue/rx_queue.hpp>
+#include <vkring/queue/tx_queue.hpp>
+#include <vkring/ring/split.hpp>
+
+namespace vkring::inline v0 {
+
+/// Kicks a device through an eventfd that somebody else owns.
+template <class Sys = posix>
+struct event_notifier {
+  const basic_event_fd<Sys>* event;
+  void operator()() const noexcept { event->signal(); }
+};
+
+/// Where a queue pair lies in one block of shared memory: two rings and the tables of the tx ring.
+struct queue_pair_layout {
+  std::uint16_t size;           ///< of each ring
+  std::uint16_t table_entries;  ///< of each indirect table; 0 for none
+
+  /// Enough entries for the largest frame in buffers of `capacity` bytes, and one for a header.
+  [[nodiscard]] static std::uint16_t entries_for(std::uint32_t capacity) noexcept {
+    const std::uint32_t buffers = max_gso_frame / std::max(capacity, 64u) + 2;
+    return static_cast<std::uint16_t>(std::clamp(buffers, 8u, std::uint32_t{max_chain_pieces}));
+  }
+  template <class Ring>
+  [[nodiscard]] std::size_t bytes() const noexcept {
+    const std::size_t all = 2 * Ring::bytes(size) + indirect_tables::bytes(size, table_entries);
+    return (all + Ring::alignment - 1) / Ring::alignment * Ring::alignment;
+  }
+};
+
+/// The driver side of one queue pair: what an application gets from `device::tx(i)` and `rx(i)`.
+///
+/// Stays where it is: the queues refer to its eventfds.
+template <class Layout, buffer_source Source, class Sys = posix>
+class queue_pair {
+ public:
+  using ring_type = typename Layout::ring_type;
+  using notifier = event_notifier<Sys>;
+  using tx_type = tx_queue<virtqueue<Layout, driver_side, tx_token>, Source, notifier>;
+  using rx_type =
+      rx_queue<virtqueue<Layout, driver_side, typename Source::handle>, Source, notifier>;
+
+  /// The eventfds of a pair, `call` signalled by the device and `kick` by the queues.
+  struct events {
+    basic_event_fd<Sys> tx_kick, tx_call, rx_kick, rx_call;
+
+    static result<events> create() {
+      auto a = basic_event_fd<Sys>::create();
+      if (!a) return fail(std::move(a.error()));
+      auto b = basic_event_fd<Sys>::create();
+      if (!b) return fail(std::move(b.error()));
+      auto c = basic_event_fd<Sys>::create();
+      if (!c) return fail(std::move(c.error()));
+      auto d = basic_event_fd<Sys>::create();
+      if (!d) return fail(std::move(d.error()));
+      return events{std::move(*a), std::move(*b), std::move(*c), std::move(*d)};
+    }
+  };
+
+  /// Lays the pair out in `block`, whose first byte has the guest address `guest`, and fills the rx
+  /// ring with buffers.
+  queue_pair(events made, std::span<std::byte> block, std::uint64_t guest,
+             const queue_pair_layout& layout, const ring_options& options, const offload_plan& plan,
+             Source& source)
+      : events_(std::move(made)),
+        tx_ring_(ring_type::place(block, layout.size)),
+        rx_ring_(ring_type::place(block.subspan(ring_type::bytes(layout.size)), layout.size)),
+        tables_{block.data() + 2 * ring_type::bytes(layout.size),
+                guest + 2 * ring_type::bytes(layout.size), layout.table_entries},
+        tx_(virtqueue<Layout, driver_side, tx_token>(tx_ring_, options, tables_), source,
+            rules(plan, plan.tx), notifier{&events_.tx_kick}),
+        rx_(virtqueue<Layout, driver_side, typename Source::handle>(
+                rx_ring_, options, {}, rx_type::max_written(source, rules(plan, plan.rx))),
+            source, rules(plan, plan.rx), notifier{&events_.rx_kick}) {
+    rx_.refill();
+  }
+  queue_pair(const queue_pair&) = delete;
+  queue_pair& operator=(const queue_pair&) = delete;
+
+  [[nodiscard]] tx_type& tx() noexcept { return tx_; }
+  [[nodiscard]] rx_type& rx() noexcept { return rx_; }
+  [[nodiscard]] const tx_type& tx() const noexcept { return tx_; }
+  [[nodiscard]] const rx_type& rx() const noexcept { return rx_; }
+  [[nodiscard]] const ring_type& tx_ring() const noexcept { return tx_ring_; }
+  [[nodiscard]] const ring_type& rx_ring() const noexcept { return rx_ring_; }
+  [[nodiscard]] const indirect_tables& tables() const noexcept { return tables_; }
+  [[nodiscard]] const events& notifications() const noexcept { return events_; }
+
+ private:
+  static frame_rules rules(const offload_plan& plan, const frame_offloads& direction) noexcept {
+    frame_rules made;
+    made.header_size = static_cast<std::uint32_t>(plan.header_bytes);
+    made.mergeable = plan.mergeable;
+    made.offloads = direction;
+    return made;
+  }
+
+  events events_;
+  ring_type tx_ring_;
+  ring_type rx_ring_;
+  indirect_tables tables_;
+  tx_type tx_;
+  rx_type rx_;
+};
+
+}  // namespace vkring::inline v0
+
+#endif  // VKRING_WORKER_QUEUE_PAIR_HPP
