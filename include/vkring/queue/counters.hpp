@@ -16,11 +16,11 @@ namespace vkring::inline v0 {
 /// Why a queue dropped a frame. The reasons from `header` on are the header's: `header` plus the
 /// `header_fault`.
 enum class drop_reason : std::uint8_t {
-  empty_frame,        ///< a frame that owns no buffer
-  foreign_source,     ///< its buffers are not those of this queue's source
-  too_short,          ///< fewer bytes than the link layer's header
-  too_many_segments,  ///< more buffers than a chain of this ring can have
-  no_buffer,          ///< no buffer for the header of segments that were sent
+  empty_frame,     ///< a frame that owns no buffer
+  foreign_source,  ///< its buffers are not those of this queue's source
+  too_short,       ///< fewer bytes than the link layer's header
+  too_large,       ///< more buffers than a chain of this ring can have, or 4 GiB
+  no_buffer,       ///< no buffer for the header of segments that were sent
   header,
 };
 
@@ -42,8 +42,8 @@ inline constexpr std::size_t drop_reasons =
       return "foreign_source";
     case drop_reason::too_short:
       return "too_short";
-    case drop_reason::too_many_segments:
-      return "too_many_segments";
+    case drop_reason::too_large:
+      return "too_large";
     case drop_reason::no_buffer:
       return "no_buffer";
     case drop_reason::header:

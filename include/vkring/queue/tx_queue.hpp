@@ -100,10 +100,10 @@ class tx_queue {
     for (const segment& each : segments) size += each.length;
     drop_reason reason{};
     header_fault fault{};
-    if (segments.size() + 1 > chain_.size()) {
-      reason = drop_reason::too_many_segments;
-    } else if (size < rules_.min_size || size > UINT32_MAX) {
+    if (size < rules_.min_size) {
       reason = drop_reason::too_short;
+    } else if (!fits(segments.size() + 1, size)) {
+      reason = drop_reason::too_large;
     } else if (fault = check_tx_header(header, size, rules_.offloads);
                fault == header_fault::none) {
       return send_segments(segments, header, token, size);
@@ -238,7 +238,7 @@ class tx_queue {
     if (!f) return consume(f, drop_reason::empty_frame);
     if (f.source() != &cache_.source()) return consume(f, drop_reason::foreign_source);
     if (f.size() < rules_.min_size) return consume(f, drop_reason::too_short);
-    if (f.buffers() > chain_.size()) return consume(f, drop_reason::too_many_segments);
+    if (!fits(f.buffers(), f.size())) return consume(f, drop_reason::too_large);
     const header_fault fault = check_tx_header(f.header(), f.size(), rules_.offloads);
     if (fault != header_fault::none) {
       counters_.drop(fault);
@@ -246,6 +246,11 @@ class tx_queue {
       return true;
     }
     return add_frame(f);
+  }
+
+  // Whether a chain can carry that many buffers with that many bytes and a header.
+  [[nodiscard]] bool fits(std::size_t buffers, std::uint64_t size) const noexcept {
+    return buffers <= chain_.size() && size <= UINT32_MAX - rules_.header_size;
   }
 
   bool consume(frame& f, drop_reason reason) noexcept {
