@@ -6,7 +6,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -71,15 +70,11 @@ class explorer {
   void walk() {
     const state first = world_.begin(driver_, device_);
     if (!enter(first, {0, side::driver, 0})) return;
-    for (; !frontier_.empty(); frontier_.pop_front()) {
-      const auto& [at, number] = frontier_.front();
-      for (const side one : {side::driver, side::device}) {
-        const std::size_t choices = machine::choices(at, one);
-        for (std::size_t choice = 0; choice < choices; ++choice) {
-          state next = at;
-          world_.advance(next, one, choice);
-          if (!enter(next, {number, one, static_cast<std::uint8_t>(choice)})) return;
-        }
+    for (std::vector<std::pair<state, std::uint32_t>> layer; !frontier_.empty();) {
+      layer.swap(frontier_);
+      frontier_.clear();
+      for (const auto& [at, number] : layer) {
+        if (!go_on(at, number)) return;
       }
     }
     if (const std::uint32_t lost = without_end(); lost < nodes_.size()) {
@@ -88,6 +83,18 @@ class explorer {
   }
 
   // False: a violation, which ends the exploration.
+  bool go_on(const state& at, std::uint32_t number) {
+    for (const side one : {side::driver, side::device}) {
+      const std::size_t choices = machine::choices(at, one);
+      for (std::size_t choice = 0; choice < choices; ++choice) {
+        state next = at;
+        world_.advance(next, one, choice);
+        if (!enter(next, {number, one, static_cast<std::uint8_t>(choice)})) return false;
+      }
+    }
+    return true;
+  }
+
   bool enter(const state& next, const node& how) {
     const auto [known, is_new] =
         numbers_.try_emplace(hash(next), static_cast<std::uint32_t>(nodes_.size()));
@@ -172,7 +179,7 @@ class explorer {
   std::vector<node> nodes_;
   std::vector<std::pair<std::uint32_t, std::uint32_t>> edges_;
   std::unordered_map<key, std::uint32_t, key_hash> numbers_;
-  std::deque<std::pair<state, std::uint32_t>> frontier_;
+  std::vector<std::pair<state, std::uint32_t>> frontier_;  // one step further than all others
 };
 
 }  // namespace vkring::test::model

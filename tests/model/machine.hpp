@@ -69,12 +69,12 @@ class script {
 /// One side between two of its accesses.
 struct side_state {
   struct access {
-    action what = action::nothing;
-    std::uint8_t word = 0;
-    std::uint64_t got = 0;
+    action what;
+    std::uint8_t word;
+    std::uint64_t got;
   };
-  private_words start;              // when the current operation began
-  inline_vector<access, 40> log{};  // what it did since
+  private_words start;            // when the current operation began
+  inline_vector<access, 40> log;  // what it did since
   access next{};
   bool finished = false;
 };
@@ -273,7 +273,7 @@ class machine {
       }
       return done.got;
     }
-    at.next = {what, word};
+    at.next = {what, word, 0};
     parked_ = true;
     if (what == action::wait) tell(running_, "sleeps");
     return 0;
