@@ -13,7 +13,8 @@
 set -u
 
 here=$(cd "$(dirname "$0")/.." && pwd) || exit 2
-build=${VKRING_BUILD:-$here/build/quickstart}
+build=$here/build/quickstart
+programs=${VKRING_PROGRAMS_DIR:-$build/examples}  # set: built already, by whoever set it
 packages='cmake ninja-build g++ libexpected-dev iproute2 iperf3 iputils-ping jq'
 
 say() { printf '\n== %s\n' "$*"; }
@@ -37,7 +38,7 @@ if [ -n "$missing" ]; then
     give_up "apt-get failed for:$missing"
 fi
 
-if [ "${VKRING_QUICKSTART_INSIDE:-}" != yes ]; then
+if [ -z "${VKRING_PROGRAMS_DIR:-}" ]; then
   say "building vkring-fwd and vkring-probe in $build"
   cmake -S "$here" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DVKRING_BUILD_TESTS=OFF \
     -DVKRING_BUILD_BENCH=OFF >/dev/null || give_up "cmake failed"
@@ -55,7 +56,7 @@ if [ "$(id -u)" != 0 ]; then
   unshare --user --map-root-user --mount --net true 2>/dev/null ||
     give_up "a user namespace was refused; root can look at:" \
       "sysctl kernel.apparmor_restrict_unprivileged_userns"
-  export VKRING_QUICKSTART_INSIDE=yes
+  export VKRING_PROGRAMS_DIR="$programs"
   exec unshare --user --map-root-user --mount --net --pid --fork --mount-proc \
     sh -c 'mount -t tmpfs none /run && exec "$0"' "$here/examples/quickstart.sh"
 fi
@@ -98,7 +99,7 @@ wait_for() {
 }
 
 say 'what this host offers (vkring-probe)'
-"$build/examples/vkring-probe" || failed 'no backend works here'
+"$programs/vkring-probe" || failed 'no backend works here'
 
 say 'three namespaces: an outside host, a data plane with a NIC, a kernel stack'
 for each in "$outside" "$plane" "$kernel"; do
@@ -117,7 +118,7 @@ say 'vkring-fwd between the NIC and tap0'
 set -- --port "tap:name=tap0,netns=$kernel,ip=192.168.1.1/24,queue-size=1024" \
   --port "af_packet:iface=nic0,netns=$plane" --mode io --json "$work/json"
 echo "vkring-fwd $*"
-"$build/examples/vkring-fwd" "$@" >"$work/forwarder" 2>&1 &
+"$programs/vkring-fwd" "$@" >"$work/forwarder" 2>&1 &
 forwarder=$!
 wait_for at "$kernel" ip link show tap0 up || failed 'tap0 did not appear'
 wait_for at "$outside" ping -q -c 1 -W 1 192.168.1.1 || failed 'the kernel does not answer'

@@ -30,6 +30,7 @@
 #include <vkring/net/ip_prefix.hpp>
 #include <vkring/net/mac.hpp>
 #include <vkring/net/offload.hpp>
+#include <vkring/queue/forward.hpp>
 #include <vkring/queue/statistics.hpp>
 #include <vkring/worker/queue_pair.hpp>
 #include <vkring/worker/tap_worker.hpp>

@@ -42,6 +42,7 @@
 #include <vkring/queue/handle_cache.hpp>
 #include <vkring/queue/rules.hpp>
 #include <vkring/queue/rx_queue.hpp>
+#include <vkring/queue/statistics.hpp>
 #include <vkring/queue/tx_queue.hpp>
 #include <vkring/ring/chain.hpp>
 #include <vkring/ring/concepts.hpp>
@@ -55,5 +56,9 @@
 #include <vkring/ring/split_device.hpp>
 #include <vkring/ring/split_driver.hpp>
 #include <vkring/version.hpp>
+#include <vkring/worker/counters.hpp>
+#include <vkring/worker/queue_pair.hpp>
+#include <vkring/worker/tap_queue.hpp>
+#include <vkring/worker/tap_worker.hpp>
 
 #endif  // VKRING_VKRING_HPP
