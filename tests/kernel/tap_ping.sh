@@ -5,7 +5,7 @@ set -u
 
 namespace=vkring-ping-$$
 output=$(mktemp) || exit 1
-trap 'ip netns del "$namespace"; rm -f "$output"' EXIT
+trap 'ip netns del "$namespace"; rm -f "$output" "$output.ping"' EXIT
 ip netns add "$namespace" || exit 1
 
 # One ARP request and three echo requests.
@@ -15,7 +15,9 @@ until grep -q 'is up' "$output" || [ $tries = 0 ]; do
   tries=$((tries - 1))
   sleep 0.1
 done
-ip netns exec "$namespace" ping -c 3 -i 0.1 -W 2 10.9.0.2
+# The last answer is sent right before the program ends, and arrives all the same.
+ip netns exec "$namespace" ping -c 3 -i 0.1 -W 2 10.9.0.2 | tee "$output.ping"
+grep -q ' 0% packet loss' "$output.ping"
 status=$?
 wait $!
 ended=$?
