@@ -54,11 +54,11 @@ class joined_pair {
       : options(chosen),
         entries(chosen.indirect ? table_entries : std::uint16_t{0}),
         ring_memory(ring_type::bytes(options.size)),
-        table_memory(std::max<std::size_t>(16, indirect_tables::bytes(options.size, entries))),
+        table_memory(indirect_tables::bytes(options.size, table_entries) + 16),
         messages(options.size, options.size * std::max<std::uint32_t>(1, entries)),
         map(make_map(*this)),
         ring(ring_type::place(ring_memory.bytes(), options.size)),
-        driver(ring, options, {table_memory.data(), table_base, entries}, max_written),
+        driver(ring, options, {table_memory.data(), table_base, table_entries}, max_written),
         device(ring, options, mapped_space(map)),
         next_head_(options.start.value() % options.size) {}
   joined_pair(const joined_pair&) = delete;

@@ -141,6 +141,7 @@ void run_random_pair(const ring_options& options, std::uint32_t seed, std::uint3
         break;
       default: {
         pair.publish();
+        if (chance.once_in(3)) pair.add(1, 0);  // what is not published is not to count
         const bool kick = pair.kick_needed();
         expect(kick || !device_sleeps || pair.visible() == 0, "a kick was lost");
         device_sleeps = device_sleeps && !kick;
@@ -180,6 +181,7 @@ void run_random_pair(const ring_options& options, std::uint32_t seed, std::uint3
         break;
       default: {
         pair.publish_used();
+        if (pair.out() != 0 && chance.once_in(3)) pair.complete(0);
         const bool call = pair.call_needed();
         expect(call || !driver_sleeps || pair.used() <= after, "a call was lost");
         driver_sleeps = driver_sleeps && !call;

@@ -15,9 +15,9 @@ std::uint64_t count_failures(Holds&& holds) {
   return failures;
 }
 
-constexpr std::uint32_t selected[] = {0,     1,     2,     3,     7,     255,   256,   257,
-                                      4095,  32766, 32767, 32768, 32769, 65279, 65280, 65533,
-                                      65534, 65535};
+constexpr std::uint32_t selected[] = {0,     1,     2,     3,     7,     255,
+                                      256,   257,   4095,  32766, 32767, 32768,
+                                      32769, 65279, 65280, 65533, 65534, 65535};
 
 TEST_CASE("positions count modulo 65536", "[unit]") {
   for (const std::uint32_t n : selected) {

@@ -57,7 +57,8 @@ TEST_CASE("a split ring has a power of two of entries, up to 32768", "[unit]") {
   CHECK(refused.error().hint == "a split ring needs a power of two from 1 to 32768");
 }
 
-TEST_CASE("a descriptor's second word is {le32 length, le16 flags, le16 next} in memory", "[unit]") {
+TEST_CASE("a descriptor's second word is {le32 length, le16 flags, le16 next} in memory",
+          "[unit]") {
   const std::uint64_t rest = split_descriptor::pack(0x11223344, 0x5566, 0x7788);
   CHECK(split_descriptor::length(rest) == 0x11223344);
   CHECK(split_descriptor::flags(rest) == 0x5566);

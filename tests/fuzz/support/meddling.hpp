@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_TESTS_FUZZ_SUPPORT_MEDDLING_HPP
+#define VKRING_TESTS_FUZZ_SUPPORT_MEDDLING_HPP
+
+// An Access whose other side writes to shared memory between any two accesses.
+
+#include <cstddef>
+#include <span>
+#include <vector>
+#include <vkring/ring/shared.hpp>
+
+#include "fuzz/support/input.hpp"
+
+namespace vkring::test {
+
+/// What the ring under test may touch, and how often the other side changes a word just before it
+/// is loaded.
+struct meddler {
+  using area = std::span<const std::byte>;
+
+  std::vector<area> may_load{}, may_store{};
+  std::uint32_t rate = 0;  ///< of 256 loads
+  std::uint32_t seed = 1;
+
+  static meddler& get() {
+    static meddler the_one;
+    return the_one;
+  }
+  std::uint32_t random() {
+    seed = seed * 1664525u + 1013904223u;
+    return seed >> 8;
+  }
+  static bool within(const std::vector<area>& areas, const void* word, std::size_t size) {
+    const auto* const at = static_cast<const std::byte*>(word);
+    for (const area& each : areas) {
+      if (at >= each.data() && at + size <= each.data() + each.size()) return true;
+    }
+    return areas.empty();
+  }
+};
+
+struct meddling : direct {
+  template <std::unsigned_integral T>
+  [[nodiscard]] static T load(const T& word) noexcept {
+    meddler& other = meddler::get();
+    invariant(meddler::within(other.may_load, &word, sizeof word), "a load of a word of one's own");
+    if (other.rate != 0 && (other.random() & 255) < other.rate) {
+      const T bit = static_cast<T>(T{1} << other.random() % (8 * sizeof(T)));
+      const T now = direct::load(word);
+      const std::uint32_t kind = other.random() % 4;
+      direct::store(const_cast<T&>(word), kind == 0   ? static_cast<T>(other.random())
+                                          : kind == 1 ? static_cast<T>(now + 1)
+                                          : kind == 2 ? static_cast<T>(now - 1)
+                                                      : static_cast<T>(now ^ bit));
+    }
+    return direct::load(word);
+  }
+  template <std::unsigned_integral T>
+  static void store(T& word, T value) noexcept {
+    invariant(meddler::within(meddler::get().may_store, &word, sizeof word),
+              "a store to a word of the other side");
+    direct::store(word, value);
+  }
+  static void publish_avail(std::uint16_t& word, std::uint16_t value) noexcept {
+    store(word, value);
+  }
+  [[nodiscard]] static std::uint16_t observe_avail(const std::uint16_t& word) noexcept {
+    return load(word);
+  }
+  static void publish_used(std::uint16_t& word, std::uint16_t value) noexcept {
+    store(word, value);
+  }
+  [[nodiscard]] static std::uint16_t observe_used(const std::uint16_t& word) noexcept {
+    return load(word);
+  }
+};
+
+}  // namespace vkring::test
+
+#endif  // VKRING_TESTS_FUZZ_SUPPORT_MEDDLING_HPP
