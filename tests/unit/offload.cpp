@@ -314,6 +314,18 @@ TEST_CASE("offload: a ring that could not take a frame of the MTU is refused") {
         "buffer-size=1526: an MTU of 9000 needs 9026 bytes in the buffers of a ring");
 }
 
+TEST_CASE("offload: TUNSETOFFLOAD decides what is received, not what is sent") {
+  const auto plan = negotiate({}, vhost_6_12, tap_of(0)).value();
+  CHECK(plan.tx == frame_offloads{.csum = true, .tso4 = true, .tso6 = true, .ecn = true});
+  CHECK(plan.rx == frame_offloads{});
+  CHECK(line(plan, "csum") ==
+        "csum-tx: taken, offered by tap; csum-rx: refused, the tap refuses TUN_F_CSUM");
+  CHECK(line(plan, "tso6") ==
+        "tso6-tx: taken, offered by tap; tso6-rx: refused, the tap refuses TUN_F_TSO6");
+  // A kernel without these bits does not know such frames either.
+  CHECK(line(plan, "uso") == "uso: refused, the tap has none; Linux has since 6.2");
+}
+
 TEST_CASE("offload: without a header from the tap") {
   tap_capabilities bare = tap_of(tun_6_12);
   bare.vnet_hdr = false;

@@ -60,7 +60,7 @@ namespace detail {
 [[nodiscard]] constexpr std::uint16_t fold_sum(std::uint64_t sum) noexcept {
   sum = (sum & 0xffffffff) + (sum >> 32);
   sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-  sum = (sum & 0xffff) + (sum >> 16);
+  // 0x1fffe at most by now, so that one more carry is the last.
   return static_cast<std::uint16_t>((sum & 0xffff) + (sum >> 16));
 }
 

@@ -103,8 +103,8 @@ inline constexpr std::size_t tunnel_header_size = 24;
   return header;
 }
 
-/// Writes a header as the `size` bytes at `at` that the other side expects, at any alignment. Fields
-/// that a size has no room for are left out; the hash fields of the longest are zero.
+/// Writes a header as the `size` bytes at `at` that the other side expects, at any alignment.
+/// Fields that a size has no room for are left out; the hash fields of the longest are zero.
 inline void store_header(std::byte* at, std::size_t size, const virtio_net_hdr& header) noexcept {
   const std::uint64_t first =
       little(std::uint64_t{header.flags} | std::uint64_t{header.gso_type} << 8 |

@@ -2,8 +2,8 @@
 #ifndef VKRING_NET_OFFLOAD_HPP
 #define VKRING_NET_OFFLOAD_HPP
 
-// Negotiation: from what is wanted and what the ring's backend and the TAP offer to a plan, with the
-// reason for everything that was not taken.
+// Negotiation: from what is wanted and what the ring's backend and the TAP offer to a plan, with
+// the reason for everything that was not taken.
 
 #include <cstddef>
 #include <cstdint>
@@ -20,7 +20,7 @@
 
 namespace vkring::inline v0 {
 
-/// Who serves the far end of the rings, and the bits that VHOST_GET_FEATURES (or the worker) offers.
+/// Who serves the far end of the rings, and the bits that VHOST_GET_FEATURES (or it) offers.
 struct ring_backend {
   std::string_view name;  ///< for the report: `vhost-net`, `worker`
   feature_set features;

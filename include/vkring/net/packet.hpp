@@ -103,8 +103,8 @@ inline constexpr std::uint8_t authentication = 51;
 inline constexpr std::uint8_t destination_options = 60;
 }  // namespace ip_protocol
 
-/// Where the headers of a frame are. Offsets count from the frame's first byte; after a fault, those
-/// that had been found before it are set, the others are 0.
+/// Where the headers of a frame are. Offsets count from the frame's first byte; after a fault,
+/// those that had been found before it are set, the others are 0.
 struct packet_layout {
   packet_fault fault = packet_fault::none;
   bool ipv6 = false;
@@ -117,7 +117,7 @@ struct packet_layout {
 
 namespace detail {
 
-// One parse: each step reads only what it has checked to be there, and moves on by a bounded amount.
+// One parse: each step reads only what it has checked to be there and moves on by a bounded amount.
 class packet_parser {
  public:
   packet_parser(std::span<const std::byte> head, std::size_t frame_size) noexcept
@@ -184,7 +184,7 @@ class packet_parser {
     if (byte(at) >> 4 != 4 || header < ipv4_header_size) return packet_fault::ip_header;
     const std::size_t length = word(at + 2);
     if (length == 0) return packet_fault::jumbogram;
-    if (length < header || length > frame_size_ - at) return packet_fault::ip_length;
+    if (length > frame_size_ - at) return packet_fault::ip_length;
     found_.end = static_cast<std::uint32_t>(at + length);
     found_.protocol = byte(at + 9);
     if ((word(at + 6) & 0x3fff) != 0) return packet_fault::fragment;
@@ -252,8 +252,8 @@ class packet_parser {
 
 }  // namespace detail
 
-/// Finds the headers of a frame of `frame_size` bytes, of which `head` is the beginning: all headers
-/// have to lie within it. Bounded: two VLAN tags, eight IPv6 extension headers.
+/// Finds the headers of a frame of `frame_size` bytes, of which `head` is the beginning: all
+/// headers have to lie within it. Bounded: two VLAN tags, eight IPv6 extension headers.
 [[nodiscard]] inline packet_layout parse_packet(std::span<const std::byte> head,
                                                 std::size_t frame_size,
                                                 link_layer link = link_layer::ethernet) noexcept {
