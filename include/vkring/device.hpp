@@ -32,6 +32,7 @@
 #include <vkring/net/offload.hpp>
 #include <vkring/queue/forward.hpp>
 #include <vkring/queue/statistics.hpp>
+#include <vkring/ring/inspect.hpp>
 #include <vkring/worker/queue_pair.hpp>
 #include <vkring/worker/tap_worker.hpp>
 
@@ -187,6 +188,17 @@ class basic_device {
                 parts_->motions[i].stalled(pair.tx_ring(), now, stall_after)};
     }
     return all;
+  }
+
+  /// The rings of a queue pair as they lie in memory, `to_text` and `to_json` print them. For the
+  /// threads of its queues, or while those stand still. Allocation: the snapshots.
+  [[nodiscard]] ring_snapshot inspect_tx(std::size_t pair) const {
+    const pair_type& it = *parts_->pairs[pair];
+    return inspect(it.tx_ring(), it.tx().ring(), table_lookup{it.tables(), it.tx_ring().size()});
+  }
+  [[nodiscard]] ring_snapshot inspect_rx(std::size_t pair) const {
+    const pair_type& it = *parts_->pairs[pair];
+    return inspect(it.rx_ring(), it.rx().ring());
   }
 
   /// Stops the backend and gives every buffer in flight back to the source; the interface goes unless
