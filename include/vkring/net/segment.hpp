@@ -31,8 +31,9 @@ enum class segment_checksum : std::uint8_t {
 /// frame is read once: its headers when the segmenter is made, its payload by `next`.
 /// Allocation: none. Thread-safety: none; the frame's memory has to outlive the segmenter.
 ///
-///     segmenter cut(frame.header(), bytes);
-///     while (!cut.done()) out.send(buffer.first(cut.next(buffer)));
+///     segmenter cut(frame.header(), frame.contiguous());
+///     if (cut.max_segment_size() <= buffer.size())
+///       while (!cut.done()) emit(buffer.first(cut.next(buffer)));
 class segmenter {
  public:
   /// Bytes that all headers of a GSO frame may take together.
