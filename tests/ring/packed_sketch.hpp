@@ -28,6 +28,9 @@ class virtqueue<packed, driver_side, Token, Access> {
   [[nodiscard]] ring_mode mode() const noexcept;
   [[nodiscard]] ring_breach breach() const noexcept;
   [[nodiscard]] std::uint64_t general_entries() const noexcept;
+  [[nodiscard]] ring_index avail_position() const noexcept;
+  [[nodiscard]] ring_index published_position() const noexcept;
+  [[nodiscard]] ring_index used_position() const noexcept;
   [[nodiscard]] std::uint16_t in_flight() const noexcept;
   [[nodiscard]] std::uint16_t room() const noexcept;
   [[nodiscard]] std::uint16_t max_chain() const noexcept;

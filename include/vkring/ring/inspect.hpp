@@ -128,8 +128,9 @@ chain_snapshot::stop walk_descriptors(std::vector<descriptor_snapshot>& found, s
     const std::optional<descriptor_snapshot> each = load(at);
     if (!each) return chain_snapshot::stop::table_unreadable;
     found.push_back(*each);
-    if ((each->flags & descriptor_indirect) != 0) return chain_snapshot::stop::complete;
-    if ((each->flags & descriptor_next) == 0) return chain_snapshot::stop::complete;
+    if ((each->flags & (descriptor_indirect | descriptor_next)) != descriptor_next) {
+      return chain_snapshot::stop::complete;
+    }
     at = each->next;
   }
 }
@@ -150,11 +151,9 @@ chain_snapshot inspect_chain(const split_ring& ring, std::uint16_t head, Lookup&
   chain.end = walk_descriptors(chain.descriptors, head, ring.size(), limit, [&](std::uint16_t at) {
     return std::optional(load_descriptor<Access>(ring.descriptors()[at], at));
   });
-  if (chain.descriptors.empty()) return chain;
+  if (chain.end != chain_snapshot::stop::complete) return chain;
   const descriptor_snapshot last = chain.descriptors.back();
-  if (chain.end != chain_snapshot::stop::complete || (last.flags & descriptor_indirect) == 0) {
-    return chain;
-  }
+  if ((last.flags & descriptor_indirect) == 0) return chain;
   constexpr std::uint32_t step = sizeof(split_descriptor);
   if (last.length == 0 || last.length % step != 0) {
     chain.end = chain_snapshot::stop::table_length;
@@ -337,9 +336,8 @@ template <class Range, class Convert>
   const auto number = [](std::uint64_t value) { return std::to_string(value); };
   std::string text = "split ring of " + number(ring.size);
   if (ring.driver) {
-    text +=
-        ring.mode == ring_mode::fast ? ", driver side, fast mode" : ", driver side, general mode";
-    text += " (general mode entered " + number(ring.general_entries) + " times)";
+    text += ring.mode == ring_mode::fast ? ", driver side, fast" : ", driver side, general";
+    text += " mode (general mode entered " + number(ring.general_entries) + " times)";
   } else {
     text += ", device side";
   }
@@ -354,10 +352,9 @@ template <class Range, class Convert>
           (ring.driver ? " in flight, " : " out, ") + number(ring.pending) +
           (ring.driver ? " used and not reclaimed\n" : " available and not popped\n");
   if (ring.breach) {
-    text += "  broken: ";
-    text += name(ring.breach.fault);
-    text +=
-        " at " + number(ring.breach.position) + ", value " + detail::hex(ring.breach.value) + '\n';
+    text += "  broken: " + std::string(name(ring.breach.fault));
+    text += " at " + number(ring.breach.position);
+    text += ", value " + detail::hex(ring.breach.value) + '\n';
   }
   if (ring.offender) detail::text_of(text, "offending chain", *ring.offender);
   for (const chain_snapshot& each : ring.chains) detail::text_of(text, "chain", each);
