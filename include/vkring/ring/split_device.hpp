@@ -9,6 +9,7 @@
 #include <span>
 #include <utility>
 #include <vector>
+#include <vkring/core/set_once.hpp>
 #include <vkring/ring/concepts.hpp>
 #include <vkring/ring/slots.hpp>
 
@@ -42,15 +43,15 @@ class virtqueue<split, device_side, AddressSpace, Access> {
         pieces_(max_chain_pieces) {}
 
   [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
-  /// What the driver did wrong, if it did. A broken queue has nothing available.
-  [[nodiscard]] ring_breach breach() const noexcept { return breach_; }
+  /// What the driver did wrong, if it did. A broken queue has nothing available. From any thread.
+  [[nodiscard]] ring_breach breach() const noexcept { return breach_.get(); }
   /// The next position to pop and the next to push: what a stopped device is resumed at.
   [[nodiscard]] ring_index avail_position() const noexcept { return avail_; }
   [[nodiscard]] ring_index used_position() const noexcept { return used_; }
 
   /// How many chains wait, looking at the driver's index only if fewer than `enough` are known of.
   [[nodiscard]] std::uint16_t avail(std::uint16_t enough) noexcept {
-    if (breach_) [[unlikely]]
+    if (breach_.is_set()) [[unlikely]]
       return 0;
     if (avail_seen_ - avail_ < enough) {
       const ring_index seen(Access::observe_avail(ring_.avail_index()));
@@ -196,14 +197,15 @@ class virtqueue<split, device_side, AddressSpace, Access> {
 
   /// Marks the queue broken for a breach that the ring alone cannot see.
   void break_queue(ring_fault fault, std::uint16_t position, std::uint64_t value) noexcept {
-    if (!breach_) breach_ = {fault, position, value};
+    breach_.set({fault, position, value});
   }
 
   /// Calls `visit` with every word of private state: what a snapshot or a comparison has to cover.
   template <class Self, class Visit>
   static void visit_state(Self& self, Visit&& visit) {
-    visit(self.breach_.fault), visit(self.avail_), visit(self.avail_seen_), visit(self.used_);
+    visit(self.avail_), visit(self.avail_seen_), visit(self.used_);
     visit(self.published_), visit(self.call_checked_);
+    self.breach_.visit_state(self.breach_, visit);
   }
 
  private:
@@ -330,7 +332,7 @@ class virtqueue<split, device_side, AddressSpace, Access> {
   ring_index published_;     // what the driver was shown
   ring_index call_checked_;  // published_ when call_needed was last asked
 
-  ring_breach breach_;
+  set_once<ring_breach> breach_;
   std::vector<std::span<std::byte>> pieces_;  // of the chain that was popped last
 };
 

@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <vector>
 #include <vkring/core/counter.hpp>
+#include <vkring/core/set_once.hpp>
 #include <vkring/ring/concepts.hpp>
 #include <vkring/ring/slots.hpp>
 
@@ -67,10 +68,13 @@ class virtqueue<split, driver_side, Token, Access> {
 
   [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
   [[nodiscard]] ring_mode mode() const noexcept { return mode_; }
-  /// What the device did wrong, if it did. A broken queue has no room and nothing pending.
-  [[nodiscard]] ring_breach breach() const noexcept { return breach_; }
-  /// How often the queue left fast mode.
+  /// What the device did wrong, if it did. A broken queue has no room and nothing pending. From any
+  /// thread.
+  [[nodiscard]] ring_breach breach() const noexcept { return breach_.get(); }
+  /// How often the queue left fast mode and went back to it; different in general mode. From any
+  /// thread.
   [[nodiscard]] std::uint64_t general_entries() const noexcept { return general_entries_.value(); }
+  [[nodiscard]] std::uint64_t fast_entries() const noexcept { return fast_entries_.value(); }
   /// The next position to make available and the next to reclaim.
   [[nodiscard]] ring_index avail_position() const noexcept { return avail_; }
   [[nodiscard]] ring_index used_position() const noexcept { return used_; }
@@ -87,7 +91,7 @@ class virtqueue<split, driver_side, Token, Access> {
 
   /// How many more descriptors can be added now.
   [[nodiscard]] std::uint16_t room() const noexcept {
-    if (breach_) return 0;
+    if (breach_.is_set()) return 0;
     return mode_ == ring_mode::fast ? static_cast<std::uint16_t>(size_ - in_flight()) : free_;
   }
   /// The most buffers that a chain may have: no device takes more than `max_chain_pieces`.
@@ -167,7 +171,7 @@ class virtqueue<split, driver_side, Token, Access> {
   /// How many used chains wait to be reclaimed, looking at the device's index only if fewer than
   /// `enough` are known of. 0 on a broken queue.
   [[nodiscard]] std::uint16_t used_pending(std::uint16_t enough) noexcept {
-    if (breach_) [[unlikely]]
+    if (breach_.is_set()) [[unlikely]]
       return 0;
     if (used_seen_ - used_ < enough) {
       const ring_index seen(Access::observe_used(ring_.used_index()));
@@ -225,7 +229,7 @@ class virtqueue<split, driver_side, Token, Access> {
       if (wants_written<Sink> && written > max_written_) {
         break_queue(ring_fault::used_length, used_, written);
       }
-      if (breach_) break;
+      if (breach_.is_set()) break;
       const Token token = tokens_[head];
       if (mode_ == ring_mode::general) free_chain(static_cast<std::uint16_t>(head));
       used_ += 1;
@@ -279,16 +283,17 @@ class virtqueue<split, driver_side, Token, Access> {
 
   /// Marks the queue broken for a breach that was found in the buffers instead of in the ring.
   void break_queue(ring_fault fault, ring_index position, std::uint64_t value) noexcept {
-    if (!breach_) breach_ = {fault, position.value(), value};
+    breach_.set({fault, position.value(), value});
   }
 
   /// Calls `visit` with every word of private state: what a snapshot or a comparison has to cover.
   template <class Self, class Visit>
   static void visit_state(Self& self, Visit&& visit) {
-    visit(self.mode_), visit(self.breach_.fault), visit(self.avail_), visit(self.published_);
+    visit(self.mode_), visit(self.avail_), visit(self.published_);
     visit(self.kick_checked_), visit(self.used_), visit(self.used_seen_);
     visit(self.batch_left_), visit(self.batch_written_), visit(self.oldest_);
     visit(self.free_), visit(self.free_head_), visit(self.free_tail_), visit(self.until_fast_);
+    self.breach_.visit_state(self.breach_, visit);
     for (auto& token : self.tokens_) visit(token);
     for (auto& each : self.accounts_) visit(each.next), visit(each.count);
   }
@@ -399,6 +404,7 @@ class virtqueue<split, driver_side, Token, Access> {
   // Back to descriptor k in avail entry k. Nothing is in flight.
   void enter_fast() noexcept {
     mode_ = ring_mode::fast;
+    fast_entries_.add(1);
     for (std::uint16_t i = 0; i < size_; ++i) Access::store(ring_.avail_entries()[i], i);
   }
 
@@ -488,8 +494,9 @@ class virtqueue<split, driver_side, Token, Access> {
   std::uint16_t free_tail_ = 0;
   std::uint16_t until_fast_ = 0;  // general mode: chains that have yet to pay for the switches
 
-  ring_breach breach_;
+  set_once<ring_breach> breach_;
   counter general_entries_;
+  counter fast_entries_;
   std::vector<Token> tokens_;
   std::vector<account> accounts_;
 };
