@@ -47,8 +47,9 @@ TEST_CASE("tx: every frame arrives once, in order, with its content and its head
       std::deque<expected> in_ring;
       std::vector<sent_frame> held;
       std::uint64_t sent = 0, sent_bytes = 0;
-      for (std::uint32_t lap = 0; lap < 400; ++lap) {
-        std::vector<frame> burst(below(70));
+      bool right = true;
+      for (std::uint32_t lap = 0; lap < 150; ++lap) {
+        std::vector<frame> burst(below(size + 6u));
         std::vector<expected> next(burst.size());
         burst.resize(bed.queue.allocate(burst));
         for (std::size_t i = 0; i < burst.size(); ++i) {
@@ -65,7 +66,7 @@ TEST_CASE("tx: every frame arrives once, in order, with its content and its head
         }
         const std::size_t done = bed.queue.send(burst);
         for (std::size_t i = 0; i < burst.size(); ++i) {
-          REQUIRE((burst[i].size() == 0) == (i < done));
+          right = right && (burst[i].size() == 0) == (i < done);
           if (i < done) {
             ++sent;
             sent_bytes += next[i].payload.size();
@@ -79,10 +80,10 @@ TEST_CASE("tx: every frame arrives once, in order, with its content and its head
         }
         for (sent_frame& each : bed.take(static_cast<std::uint16_t>(below(size + 1u)))) {
           REQUIRE(!in_ring.empty());
-          REQUIRE(each.payload == in_ring.front().payload);
+          right = right && each.payload == in_ring.front().payload;
           bytes header(options.rules.header_size);
           store_header(header.data(), header.size(), in_ring.front().header);
-          REQUIRE(each.raw_header == header);
+          right = right && each.raw_header == header;
           in_ring.pop_front();
           held.push_back(std::move(each));
         }
@@ -93,10 +94,11 @@ TEST_CASE("tx: every frame arrives once, in order, with its content and its head
         held.erase(held.begin(), held.begin() + some);
         if (below(3) == 0) bed.queue.reclaim();
       }
+      CHECK(right);
       CHECK(bed.queue.counters().frames.value() == sent);
       CHECK(bed.queue.counters().bytes.value() == sent_bytes);
       CHECK(bed.queue.counters().dropped() == 0);
-      CHECK(sent > 100);
+      CHECK(sent > 40);
       CHECK_FALSE(bed.queue.ring().breach());
       bed.queue.stop();
       check_all_back(*pool);
