@@ -8,7 +8,6 @@
 #include <catch2/catch.hpp>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <span>
 #include <vector>
@@ -241,13 +240,13 @@ class rx_bed : public ring_bed {
     const std::uint32_t header_size = options.rules.header_size;
     const taken first = take();
     std::size_t done = std::min({payload.size(), first.bytes.size() - header_size, fill_up});
-    std::memcpy(first.bytes.data() + header_size, payload.data(), done);
+    std::copy_n(payload.data(), done, first.bytes.data() + header_size);
     device.push_used(first.head, header_size + static_cast<std::uint32_t>(done));
     header.num_buffers = 1;
     while (done != payload.size()) {
       const taken next = take();
       const std::size_t part = std::min({payload.size() - done, next.bytes.size(), fill_up});
-      std::memcpy(next.bytes.data(), payload.data() + done, part);
+      std::copy_n(payload.data() + done, part, next.bytes.data());
       device.push_used(next.head, static_cast<std::uint32_t>(part));
       done += part;
       ++header.num_buffers;
