@@ -58,6 +58,7 @@
 #include <vkring/ring/split_driver.hpp>
 #include <vkring/version.hpp>
 #include <vkring/worker/counters.hpp>
+#include <vkring/worker/lined_up_buffers.hpp>
 #include <vkring/worker/queue_pair.hpp>
 #include <vkring/worker/tap_queue.hpp>
 #include <vkring/worker/tap_worker.hpp>

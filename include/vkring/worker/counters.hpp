@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <vkring/core/counter.hpp>
+#include <vkring/core/set_once.hpp>
 #include <vkring/ring/fault.hpp>
 
 namespace vkring::inline v0 {
@@ -39,24 +40,8 @@ class worker_health {
   void set_tap_gone() noexcept { tap_gone_.store(true, std::memory_order_relaxed); }
 
  private:
-  // Written once: the flag is set after the value and read before it.
-  class once {
-   public:
-    void set(const ring_breach& breach) noexcept {
-      value_ = breach;
-      set_.store(true, std::memory_order_release);
-    }
-    [[nodiscard]] ring_breach get() const noexcept {
-      return set_.load(std::memory_order_acquire) ? value_ : ring_breach{};
-    }
-
-   private:
-    ring_breach value_;
-    std::atomic<bool> set_{false};
-  };
-
-  once tx_;
-  once rx_;
+  set_once<ring_breach> tx_;
+  set_once<ring_breach> rx_;
   std::atomic<bool> tap_gone_{false};
 };
 

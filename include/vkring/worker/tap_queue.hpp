@@ -23,6 +23,7 @@
 #include <vkring/ring/concepts.hpp>
 #include <vkring/ring/split.hpp>
 #include <vkring/worker/counters.hpp>
+#include <vkring/worker/lined_up_buffers.hpp>
 
 namespace vkring::inline v0 {
 
@@ -43,91 +44,6 @@ struct worker_queue {
   bool mergeable = false;
   std::size_t usual_frame = 1518;  ///< bytes, header not counted: what buffers are lined up for
 };
-
-namespace detail {
-
-// Receive buffers that were taken from the ring and not used yet, lined up for readv.
-class lined_up_buffers {
- public:
-  explicit lined_up_buffers(std::size_t spill_bytes)
-      : pieces_(max_chain_pieces), heads_(max_chain_pieces), spill_(spill_bytes) {}
-
-  struct buffer {
-    std::uint16_t head;
-    std::uint16_t pieces;
-    std::uint64_t bytes;
-  };
-
-  [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
-  [[nodiscard]] std::size_t count() const noexcept { return heads_end_ - heads_begin_; }
-  [[nodiscard]] const buffer& front() const noexcept { return heads_[heads_begin_]; }
-  [[nodiscard]] const buffer& at(std::size_t i) const noexcept { return heads_[heads_begin_ + i]; }
-
-  // Appends a chain; false when there is no place for it.
-  bool push(const device_chain& chain) noexcept {
-    const std::size_t n = chain.writable.size();
-    if (heads_begin_ == heads_end_) heads_begin_ = heads_end_ = pieces_begin_ = pieces_end_ = 0;
-    // One entry stays free for the spill.
-    if (pieces_end_ + n >= pieces_.size() || heads_end_ == heads_.size()) compact();
-    if (pieces_end_ + n >= pieces_.size() || heads_end_ == heads_.size()) return false;
-    buffer added{chain.head, static_cast<std::uint16_t>(n), 0};
-    for (const std::span<std::byte> piece : chain.writable) {
-      pieces_[pieces_end_++] = {piece.data(), piece.size()};
-      added.bytes += piece.size();
-    }
-    heads_[heads_end_++] = added;
-    bytes_ += added.bytes;
-    return true;
-  }
-  void pop() noexcept {
-    bytes_ -= front().bytes;
-    pieces_begin_ += front().pieces;
-    ++heads_begin_;
-  }
-
-  // For readv: everything that is lined up, and the spill behind it.
-  [[nodiscard]] std::span<const iovec> for_read() noexcept {
-    pieces_[pieces_end_] = {spill_.data(), spill_.size()};
-    return {pieces_.data() + pieces_begin_, pieces_end_ - pieces_begin_ + 1};
-  }
-  [[nodiscard]] std::span<const std::byte> spill() const noexcept { return spill_; }
-
-  // Copies to the front of the lined-up buffers, `offset` bytes in.
-  void write(std::uint64_t offset, std::span<const std::byte> data) noexcept {
-    for (std::size_t i = pieces_begin_; i != pieces_end_ && !data.empty(); ++i) {
-      if (offset >= pieces_[i].iov_len) {
-        offset -= pieces_[i].iov_len;
-        continue;
-      }
-      const std::size_t n = std::min<std::size_t>(data.size(), pieces_[i].iov_len - offset);
-      std::memcpy(static_cast<std::byte*>(pieces_[i].iov_base) + offset, data.data(), n);
-      data = data.subspan(n);
-      offset = 0;
-    }
-  }
-
- private:
-  void compact() noexcept {
-    std::copy(pieces_.begin() + static_cast<std::ptrdiff_t>(pieces_begin_),
-              pieces_.begin() + static_cast<std::ptrdiff_t>(pieces_end_), pieces_.begin());
-    std::copy(heads_.begin() + static_cast<std::ptrdiff_t>(heads_begin_),
-              heads_.begin() + static_cast<std::ptrdiff_t>(heads_end_), heads_.begin());
-    pieces_end_ -= pieces_begin_;
-    heads_end_ -= heads_begin_;
-    pieces_begin_ = heads_begin_ = 0;
-  }
-
-  std::vector<iovec> pieces_;
-  std::vector<buffer> heads_;
-  std::vector<std::byte> spill_;
-  std::size_t pieces_begin_ = 0;
-  std::size_t pieces_end_ = 0;
-  std::size_t heads_begin_ = 0;
-  std::size_t heads_end_ = 0;
-  std::uint64_t bytes_ = 0;
-};
-
-}  // namespace detail
 
 /// Moves frames between one queue pair and one TAP queue, straight between the descriptors' memory
 /// and the kernel. The driver may be hostile: a breach stops that ring and leaves the other alone.
@@ -170,30 +86,39 @@ class tap_queue {
     return done;
   }
 
+  /// Hands the kernel what is in the tx ring, one ring's worth at most: before the thread ends.
+  void drain_tx() noexcept {
+    tx_blocked_ = false;
+    serve_tx(tx_.size());
+  }
+  /// Lets `serve_tx` try again although the kernel had no room.
+  void retry_tx() noexcept { tx_blocked_ = false; }
+
   /// Takes up to `budget` frames from the kernel; returns how many.
   std::size_t serve_rx(std::uint16_t budget) noexcept {
-    std::size_t received = 0;
-    std::size_t used = 0;
-    while (received != budget && line_up()) {
+    std::size_t taken = 0;
+    std::size_t delivered = 0;
+    bool used = false;
+    for (; taken != budget && line_up(); ++taken) {
       if (spilled_ == 0 && !read_frame()) break;
-      if (frame_bytes_ > lined_up_.bytes()) {
-        if (!queue_.mergeable) {
-          counters_.rx_too_long.add(1);
-          frame_bytes_ = spilled_ = 0;
-          continue;
-        }
-        // The rest of the frame waits until the driver has put more buffers into the ring.
-        if (!line_up_more()) break;
-        continue;
+      while (frame_bytes_ > lined_up_.bytes() && line_up_more()) {
       }
-      used += deliver();
-      ++received;
+      if (frame_bytes_ <= lined_up_.bytes()) {
+        deliver();
+        ++delivered;
+        used = true;
+      } else if (queue_.mergeable && more_can_come()) {
+        break;  // the frame waits until the driver has put more buffers into the ring
+      } else {
+        counters_.rx_too_long.add(1);
+        frame_bytes_ = spilled_ = 0;
+      }
     }
-    if (used != 0) finish(rx_, queue_.rx_call);
+    if (used) finish(rx_, queue_.rx_call);
     if (rx_.breach()) [[unlikely]]
       report_breach();
-    counters_.rx_frames.add(received);
-    return received;
+    counters_.rx_frames.add(delivered);
+    return taken;
   }
 
   /// Asks for no kicks: this side is looking by itself.
@@ -204,28 +129,30 @@ class tap_queue {
 
   /// Prepares to sleep: asks for kicks and says what to wait for. False: there is work already.
   bool arm(std::span<pollfd, 3> set) noexcept {
-    short tap_events = 0;
+    // POLLPRI never comes. The wake-up for an interface that was deleted is filtered by it, though,
+    // and a thread that waits for nothing else of the TAP has to see POLLERR.
+    short tap_events = POLLPRI;
     set[0] = {-1, 0, 0};
     set[1] = {-1, 0, 0};
     if (!tx_.breach()) {
       if (tx_blocked_) {
         tap_events |= POLLOUT;
       } else {
-        if (tx_.enable_kick() == notification::more_pending && !tx_.breach()) return false;
+        if (tx_.enable_kick() == notification::more_pending) return false;
         set[0] = {queue_.tx_kick, POLLIN, 0};
       }
     }
     if (!rx_.breach()) {
-      if (lined_up_.count() != 0 && frame_bytes_ <= lined_up_.bytes()) {
+      if (lined_up_.count() != 0 && spilled_ == 0) {
         tap_events |= POLLIN;
       } else {
-        if (rx_.enable_kick() == notification::more_pending && !rx_.breach()) return false;
+        if (rx_.enable_kick() == notification::more_pending) return false;
         set[1] = {queue_.rx_kick, POLLIN, 0};
       }
     }
     if (tx_.breach() || rx_.breach()) [[unlikely]]
       report_breach();
-    set[2] = {tap_events != 0 && !health_.tap_gone() ? queue_.tap : -1, tap_events, 0};
+    set[2] = {health_.tap_gone() ? -1 : queue_.tap, tap_events, 0};
     return true;
   }
 
@@ -283,33 +210,39 @@ class tap_queue {
             ? std::max<std::uint64_t>(queue_.usual_frame + queue_.header_bytes, frame_bytes_)
             : 1;
     if (lined_up_.bytes() < wanted) take_buffers(wanted);
-    return lined_up_.count() != 0 && !rx_.breach();
+    if (lined_up_.count() == 0) return false;
+    if (lined_up_.front().bytes < queue_.header_bytes) [[unlikely]] {
+      rx_.break_queue(ring_fault::buffer_too_small, lined_up_.front().head,
+                      lined_up_.front().bytes);
+    }
+    return !rx_.breach();
   }
-  // More buffers than there were; false when the ring has none.
+  // More buffers than there were; false when there are none to be had.
   bool line_up_more() noexcept {
+    if (!queue_.mergeable) return false;
     const std::uint64_t before = lined_up_.bytes();
     take_buffers(frame_bytes_);
     return lined_up_.bytes() != before;
   }
+  // Whether the driver can still add to what is lined up.
+  [[nodiscard]] bool more_can_come() const noexcept {
+    return lined_up_.count() != rx_.size() && !no_place_;
+  }
 
   void take_buffers(std::uint64_t wanted) noexcept {
-    bool full = false;
+    no_place_ = false;
     rx_.pop(rx_.size(), [&](const device_chain& chain) {
       if (!chain.readable.empty()) {
         rx_.break_queue(ring_fault::chain_direction, chain.head, chain.readable.size());
         return false;
       }
-      full = !lined_up_.push(chain);
-      return !full && lined_up_.bytes() < wanted;
+      no_place_ = !lined_up_.push(chain);
+      return !no_place_ && lined_up_.bytes() < wanted;
     });
-    if (full && lined_up_.count() == 0) {
+    if (no_place_ && lined_up_.count() == 0) {
       rx_.break_queue(ring_fault::chain_too_long, 0, max_chain_pieces);
-    } else if (full) {
+    } else if (no_place_) {
       rx_.unpop(1);
-    }
-    if (lined_up_.count() != 0 && lined_up_.front().bytes < queue_.header_bytes) {
-      rx_.break_queue(ring_fault::buffer_too_small, lined_up_.front().head,
-                      lined_up_.front().bytes);
     }
   }
 
@@ -333,8 +266,8 @@ class tap_queue {
     return true;
   }
 
-  // Pushes the buffers of a frame that is complete; returns how many.
-  std::uint16_t deliver() noexcept {
+  // Pushes the buffers of a frame that is complete.
+  void deliver() noexcept {
     if (spilled_ != 0) {
       lined_up_.write(spilled_at_, lined_up_.spill().first(spilled_));
     }
@@ -355,7 +288,6 @@ class tap_queue {
       lined_up_.pop();
     }
     frame_bytes_ = spilled_ = 0;
-    return buffers;
   }
 
   void finish(ring_type& ring, int call) noexcept {
@@ -393,6 +325,7 @@ class tap_queue {
   detail::lined_up_buffers lined_up_;
   std::vector<iovec> tx_pieces_;
   bool tx_blocked_ = false;
+  bool no_place_ = false;          // the next rx chain has too many pieces to be lined up now
   std::uint64_t frame_bytes_ = 0;  // of a frame that was read and not delivered; header included
   std::uint64_t spilled_ = 0;      // how many of them lie in the spill
   std::uint64_t spilled_at_ = 0;   // behind how many others they belong

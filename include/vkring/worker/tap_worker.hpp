@@ -7,8 +7,10 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <memory>
@@ -61,8 +63,8 @@ class basic_tap_worker {
   basic_tap_worker& operator=(const basic_tap_worker&) = delete;
   ~basic_tap_worker() { stop(); }
 
-  /// Ends all threads. Afterwards nobody touches the rings, and what was available and not served
-  /// stays available.
+  /// Ends all threads, each after one last look at its tx rings: a frame that was sent before is
+  /// handed to the kernel, unless that has no room. Afterwards nobody touches the rings.
   void stop() noexcept {
     stopping_.store(true, std::memory_order_relaxed);
     stop_.signal();
@@ -116,24 +118,41 @@ class basic_tap_worker {
       thread& each = threads_[i];
       ::pthread_attr_t attributes;
       ::pthread_attr_init(&attributes);
-      int reason = 0;
       std::string where = "worker " + std::to_string(i);
-      std::string_view hint = "raise the limits on threads (ulimit -u) and memory";
       if (!options.cpus.empty()) {
         const int cpu = options.cpus[i % options.cpus.size()];
         ::cpu_set_t cpus;
         CPU_ZERO(&cpus);
         if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_SET(static_cast<std::size_t>(cpu), &cpus);
-        reason = ::pthread_attr_setaffinity_np(&attributes, sizeof cpus, &cpus);
+        ::pthread_attr_setaffinity_np(&attributes, sizeof cpus, &cpus);
         where += " on CPU " + std::to_string(cpu);
-        hint = "needs a CPU that this process may run on (taskset -p shows them)";
       }
-      if (reason == 0) reason = Sys::pthread_create(&each.id, &attributes, run, &each);
+      const int reason = create(each, attributes);
       ::pthread_attr_destroy(&attributes);
-      if (reason != 0) return fail(reason, "pthread_create", where, hint);
+      if (reason != 0) {
+        return fail(reason, "pthread_create", where,
+                    reason == EINVAL
+                        ? "needs a CPU that this process may run on: taskset -p shows them"
+                        : "raise the limits on threads (ulimit -u) and memory");
+      }
       each.running = true;
     }
     return {};
+  }
+
+  // Signals are for the application's threads: one that a worker took would interrupt none of them.
+  static int create(thread& made, const ::pthread_attr_t& attributes) noexcept {
+    ::sigset_t others;
+    ::sigset_t before;
+    ::sigfillset(&others);
+    // What a thread brings on itself, and what a profiler samples every thread with.
+    for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF}) {
+      ::sigdelset(&others, own);
+    }
+    ::pthread_sigmask(SIG_SETMASK, &others, &before);
+    const int reason = Sys::pthread_create(&made.id, &attributes, run, &made);
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return reason;
   }
 
   static void* run(void* argument) {
@@ -149,6 +168,7 @@ class basic_tap_worker {
       work(self, look_for_rx);
       look_for_rx = sleep(self);
     }
+    for (queue* each : self.queues) each->drain_tx();
   }
 
   // Serves all queues until there is nothing more to do.
@@ -159,6 +179,7 @@ class basic_tap_worker {
       std::size_t sent = 0;
       bool more = false;
       for (queue* each : self.queues) {
+        if (look_for_rx) each->retry_tx();
         sent += each->serve_tx(budget);
         if (look_for_rx) more = each->serve_rx(budget) == budget || more;
       }
@@ -172,10 +193,10 @@ class basic_tap_worker {
     }
   }
 
-  // Sleeps until there is something to do. Returns whether the kernel may have frames.
+  // Sleeps until there is something to do. Returns whether it may be receiving.
   bool sleep(thread& self) noexcept {
     for (std::size_t i = 0; i < self.queues.size(); ++i) {
-      if (!self.queues[i]->arm(fds(self, i))) return false;
+      if (!self.queues[i]->arm(fds(self, i))) return true;
     }
     self.set.back() = {stop_.fd(), POLLIN, 0};
     for (queue* each : self.queues) each->counters().sleeps.add(1);
