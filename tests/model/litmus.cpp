@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// The model's memory against the litmus tests that tell memory models apart: a model that allowed too
-// little would find no mutation, one that allowed too much would find fault with the right code.
+// The model's memory against the litmus tests that tell memory models apart: a model that allowed
+// too little would find no mutation, one that allowed too much would find fault with the right
+// code.
 
 #include <array>
 #include <catch2/catch.hpp>

@@ -89,8 +89,8 @@ struct state {
     shared.visit(visit);
     for (const side_state& each : sides) {
       for (const std::uint64_t word : each.start.words()) visit(word);
-      for (const side_state::access& done : each.log) visit(done.got);
       visit(each.log.size() << 1 | (each.finished ? 1u : 0u));
+      for (const side_state::access& done : each.log) visit(done.got);
     }
     visit(std::uint64_t{notified[0]} << 1 | std::uint64_t{notified[1]});
   }
@@ -100,8 +100,8 @@ struct state {
 ///
 /// A side is parked at its next load, fence or notification. To go on, the operation that it is in
 /// runs again on a copy of its private state, is given what its accesses returned before, performs
-/// one more, and whatever it does then is cut off at the access after that: from there on the machine
-/// answers 0 to everything and forgets what comes. Queues must survive any value anyway.
+/// one more, and whatever it does then is cut off at the access after that: from there on the
+/// machine answers 0 to everything and forgets what comes. Queues must survive any value anyway.
 class machine {
  public:
   machine(strength model, bool notifications_order, std::byte* base, std::size_t bytes)

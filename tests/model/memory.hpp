@@ -21,8 +21,8 @@ constexpr std::size_t index(side one) noexcept { return static_cast<std::size_t>
 
 /// What the memory of the model may do.
 enum class strength : std::uint8_t {
-  /// Partial store order: each side has a first-in-first-out store buffer for each word, so stores to
-  /// different words become visible in any order. A release store waits for all earlier ones, a
+  /// Partial store order: each side has a first-in-first-out store buffer for each word, so stores
+  /// to different words become visible in any order. A release store waits for all earlier ones, a
   /// fence for an empty buffer. Loads happen in program order and see what is visible to all.
   store_buffers,
   /// C++ atomics, but for loads that wait for later stores: also loads are early. Only an acquire
@@ -66,11 +66,11 @@ class inline_vector {
 
 /// The shared words, each written by one side and read by the other.
 ///
-/// A store goes to the end of its side's list of pending stores. Nothing takes it out of there until
-/// the other side looks: a load may return what the reader saw last or any pending store to the
-/// word, and which one is a choice that the explorer makes. What has to be visible with the chosen
-/// store is then made visible too. Flushing that late is exact: only a load or a fence can tell when
-/// a store left its buffer, so any earlier moment gives the same run.
+/// A store goes to the end of its side's list of pending stores. Nothing takes it out of there
+/// until the other side looks: a load may return what the reader saw last or any pending store to
+/// the word, and which one is a choice that the explorer makes. What has to be visible with the
+/// chosen store is then made visible too. Flushing that late is exact: only a load or a fence can
+/// tell when a store left its buffer, so any earlier moment gives the same run.
 class memory {
  public:
   static constexpr std::size_t max_words = 64;

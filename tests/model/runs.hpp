@@ -2,8 +2,8 @@
 #ifndef VKRING_TESTS_MODEL_RUNS_HPP
 #define VKRING_TESTS_MODEL_RUNS_HPP
 
-// What the model checks of every ring layout. `Ring` is a layout's part: its tag `layout`, its `name`,
-// and how it lies in memory (see `explore`).
+// What the model checks of every ring layout. `Ring` is a layout's part: its tag `layout`, its
+// `name`, and how it lies in memory (see `explore`).
 
 #include <array>
 #include <catch2/catch.hpp>
@@ -13,7 +13,7 @@
 #include <string>
 
 #include "access.hpp"
-#include "scenario.hpp"
+#include "scripts.hpp"
 
 namespace vkring::test::model {
 
@@ -37,8 +37,8 @@ inline void print(const std::string& what, const outcome& found) {
               found.violation.c_str());
 }
 
-/// The same under the weakest memory, where kicks and calls order nothing either: what is right there
-/// is right anywhere. Mutations have to be found under the stronger one, too.
+/// The same under the weakest memory, where kicks and calls order nothing either: what is right
+/// there is right anywhere. Mutations have to be found under the stronger one, too.
 [[nodiscard]] inline scenario weakest(scenario what) {
   what.model = strength::cpp;
   what.notifications_order = false;
@@ -51,8 +51,8 @@ struct least {
   std::array<std::size_t, 2> cpp;
 };
 
-/// Every run of `what` is right, and there are runs in which each side slept, was not told because it
-/// had not asked, and found more work instead of sleeping.
+/// Every run of `what` is right, and there are runs in which each side slept, was not told because
+/// it had not asked, and found more work instead of sleeping.
 template <class Ring>
 void every_run_is_right(scenario what, const least& states) {
   what.options.indirect = what.form == shape::table;
@@ -79,8 +79,8 @@ void every_run_is_right(scenario what, const least& states) {
   }
 }
 
-/// Some run is wrong when one side has the mutation, on the smallest rings, with event-idx off and on. A load that
-/// does not acquire shows only where loads may be early.
+/// Some run is wrong when one side has the mutation, on the smallest rings, with event-idx off and
+/// on. A load that does not acquire shows only where loads may be early.
 template <class Ring, class DriverAccess, class DeviceAccess>
 void is_found(const std::string& mutation, ring_index start, bool by_store_buffers) {
   for (const std::uint16_t size : {std::uint16_t{1}, std::uint16_t{2}}) {

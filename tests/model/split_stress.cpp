@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// The split ring between two threads. About two seconds; the hidden case `[.full]` runs for minutes.
+// The split ring between two threads. About two seconds; the hidden case `[.full]` runs for
+// minutes.
 
 #include <catch2/catch.hpp>
 #include <cstddef>
