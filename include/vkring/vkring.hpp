@@ -9,6 +9,7 @@
 #include <vkring/core/endian.hpp>
 #include <vkring/core/error.hpp>
 #include <vkring/core/set_once.hpp>
+#include <vkring/device.hpp>
 #include <vkring/kernel/event_fd.hpp>
 #include <vkring/kernel/fd.hpp>
 #include <vkring/kernel/link.hpp>
@@ -58,6 +59,7 @@
 #include <vkring/ring/split_driver.hpp>
 #include <vkring/version.hpp>
 #include <vkring/worker/counters.hpp>
+#include <vkring/worker/health.hpp>
 #include <vkring/worker/lined_up_buffers.hpp>
 #include <vkring/worker/queue_pair.hpp>
 #include <vkring/worker/tap_queue.hpp>
