@@ -162,7 +162,8 @@ class virtqueue<split, device_side, AddressSpace, Access> {
     Access::publish_used(ring_.used_index(), used_.value());
   }
 
-  /// Whether the driver asked to be called for what was published since this was last asked.
+  /// Whether the driver asked to be called for what was published since this was last asked, which
+  /// has to be less than 65536 chains ago.
   /// Source: virtio 1.3 sections 2.7.7.2 and 2.7.10.
   [[nodiscard]] bool call_needed() noexcept {
     const ring_index before = call_checked_;

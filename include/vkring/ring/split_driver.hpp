@@ -156,7 +156,8 @@ class virtqueue<split, driver_side, Token, Access> {
     Access::publish_avail(ring_.avail_index(), avail_.value());
   }
 
-  /// Whether the device asked to be kicked for what was published since this was last asked.
+  /// Whether the device asked to be kicked for what was published since this was last asked, which
+  /// has to be less than 65536 chains ago.
   /// Source: virtio 1.3 sections 2.7.10 and 2.7.13.4.1.
   [[nodiscard]] bool kick_needed() noexcept {
     const ring_index before = kick_checked_;
@@ -217,7 +218,8 @@ class virtqueue<split, driver_side, Token, Access> {
   /// `sink(token, written)` is called for each, `written` checked against what the device may write;
   /// it may return false to stop after the chain that it was given. `sink(token)` serves chains that
   /// the device only reads: what it claims to have written to those is not looked at. With in-order
-  /// batches the device does not say what it wrote to each chain: they count as full.
+  /// batches the device does not say what it wrote to each chain: they count as full. Sinks do not
+  /// call the queue.
   template <class Sink>
   std::uint16_t reclaim(std::uint16_t max, Sink&& sink) noexcept {
     const std::uint16_t pending = used_pending(max);
