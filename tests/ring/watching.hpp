@@ -19,7 +19,7 @@ struct watch_book {
 
   std::vector<area> may_load, may_store;     ///< empty: anywhere
   std::unordered_set<const void*> loaded{};  ///< in this operation
-  std::size_t second_loads = 0, strays = 0;
+  std::size_t loads = 0, second_loads = 0, strays = 0;
   bool revisits = false;  ///< a loop of descriptors leads to the same words over and over
 
   static watch_book& get() {
@@ -29,6 +29,7 @@ struct watch_book {
 
   /// True if this is not the first load of the word in this operation.
   bool load(const void* word, std::size_t size) {
+    ++loads;
     if (!within(may_load, word, size)) ++strays;
     const bool again = !loaded.insert(word).second && !revisits;
     second_loads += again ? 1 : 0;
