@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -37,13 +38,31 @@ struct worker_options {
   std::chrono::microseconds spin{50};
 };
 
+/// How a thread of the worker sleeps: in ppoll, which looks at every descriptor each time.
+///
+/// A type in its place has the same functions. It is made by whoever starts the worker, moved to its
+/// thread and destroyed there, before anybody closes the descriptors that it waited for.
+template <class Sys = posix>
+class poll_waiter {
+ public:
+  /// For sets of `descriptors` entries.
+  static result<poll_waiter> make(std::size_t /*descriptors*/) { return poll_waiter(); }
+
+  /// Sleeps until something in the set is ready and says in `revents` what; an entry is for the same
+  /// descriptor each time, or for none (-1). False: woken for another reason. Allocation: none.
+  bool wait(std::span<pollfd> set) noexcept {
+    return error_of(Sys::ppoll(set.data(), set.size(), nullptr, nullptr)) == 0;
+  }
+};
+
 /// The in-process worker: the device side of N queue pairs over N TAP queues.
 ///
 /// Frames go straight between the descriptors' memory and the TAP. Idle threads sleep; `stop` and the
 /// destructor end them and return once they are gone. What the threads met is in `health`, what they
 /// did in `counters`, both readable from any thread.
-/// Allocation: in `start` only. Errors of `start`: pthread_create, sched_setaffinity, eventfd.
-template <class Layout = split, class Sys = posix>
+/// Allocation: in `start` only. Errors of `start`: pthread_create, sched_setaffinity, eventfd, and
+/// those of the waiter.
+template <class Layout = split, class Sys = posix, class Waiter = poll_waiter<Sys>>
 class basic_tap_worker {
  public:
   /// Starts the threads. `table` is copied; the descriptors in `queues` stay open until the end.
@@ -92,6 +111,7 @@ class basic_tap_worker {
     basic_tap_worker* worker = nullptr;
     std::vector<queue*> queues;
     std::vector<pollfd> set;  // three entries for each queue, and the stop event
+    std::optional<Waiter> waiter;
     pthread_t id{};
     bool running = false;
   };
@@ -116,6 +136,9 @@ class basic_tap_worker {
   result<void> start_threads(const worker_options& options) {
     for (std::size_t i = 0; i < threads_.size(); ++i) {
       thread& each = threads_[i];
+      auto waiter = Waiter::make(each.set.size());
+      if (!waiter) return fail(std::move(waiter.error()));
+      each.waiter.emplace(std::move(*waiter));
       ::pthread_attr_t attributes;
       ::pthread_attr_init(&attributes);
       std::string where = "worker " + std::to_string(i);
@@ -162,11 +185,12 @@ class basic_tap_worker {
   }
 
   void serve(thread& self) noexcept {
+    Waiter waiter = std::move(*self.waiter);
     bool look_for_rx = true;
     while (!stopping_.load(std::memory_order_relaxed)) {
       for (queue* each : self.queues) each->disable_kicks();
       work(self, look_for_rx);
-      look_for_rx = sleep(self);
+      look_for_rx = sleep(self, waiter);
     }
     for (queue* each : self.queues) each->drain_tx();
   }
@@ -194,13 +218,13 @@ class basic_tap_worker {
   }
 
   // Sleeps until there is something to do. Returns whether it may be receiving.
-  bool sleep(thread& self) noexcept {
+  bool sleep(thread& self, Waiter& waiter) noexcept {
     for (std::size_t i = 0; i < self.queues.size(); ++i) {
       if (!self.queues[i]->arm(fds(self, i))) return true;
     }
     self.set.back() = {stop_.fd(), POLLIN, 0};
     for (queue* each : self.queues) each->counters().sleeps.add(1);
-    if (error_of(Sys::ppoll(self.set.data(), self.set.size(), nullptr, nullptr)) != 0) return true;
+    if (!waiter.wait(self.set)) return true;
     bool rx = false;
     for (std::size_t i = 0; i < self.queues.size(); ++i) {
       const auto woken = fds(self, i);
