@@ -59,6 +59,8 @@
 #include <vkring/ring/split_driver.hpp>
 #include <vkring/version.hpp>
 #include <vkring/worker/counters.hpp>
+#include <vkring/worker/device_config.hpp>
+#include <vkring/worker/device_parts.hpp>
 #include <vkring/worker/health.hpp>
 #include <vkring/worker/lined_up_buffers.hpp>
 #include <vkring/worker/queue_pair.hpp>

@@ -134,6 +134,24 @@ class basic_tap : public basic_tap_control<Sys> {
     });
   }
 
+  /// Runs `work`, which returns a result, in the interface's network namespace. Whoever may not ask
+  /// for that namespace stays where he is, which is right unless the interface was moved.
+  /// Errors: those of `work` and of `run_in_netns`.
+  template <class Work>
+  [[nodiscard]] auto in_its_netns(Work&& work) const -> std::invoke_result_t<Work&> {
+    const auto its = this->netns();
+    if (!its && its.error().code.value() != EPERM) return fail(its.error());
+    if (!its) return work();
+    struct ::stat there {};
+    struct ::stat here {};
+    // Entering needs CAP_SYS_ADMIN even if it is the same one.
+    if (Sys::fstat(its->fd(), &there) == 0 && Sys::stat("/proc/thread-self/ns/net", &here) == 0 &&
+        there.st_dev == here.st_dev && there.st_ino == here.st_ino) {
+      return work();
+    }
+    return its->run(work);
+  }
+
  private:
   static constexpr unsigned per_queue_flags =
       tun_abi::iff_attach_queue | tun_abi::iff_detach_queue | tun_abi::iff_persist;
@@ -205,23 +223,6 @@ class basic_tap : public basic_tap_control<Sys> {
     static_cast<void>(Sys::ioctl(this->fd(), tun_abi::tundetachfilter, &program));
     if (!now) return fail(std::move(now.error()));
     return !now->has(tun_abi::iff_no_pi);
-  }
-
-  // Runs `work` in the interface's network namespace. Whoever may not ask for that namespace stays
-  // where he is, which is right unless the interface was moved: `check_same` finds that out.
-  template <class Work>
-  auto in_its_netns(Work&& work) const -> std::invoke_result_t<Work&> {
-    const auto its = this->netns();
-    if (!its && its.error().code.value() != EPERM) return fail(its.error());
-    if (!its) return work();
-    struct ::stat there {};
-    struct ::stat here {};
-    // Entering needs CAP_SYS_ADMIN even if it is the same one.
-    if (Sys::fstat(its->fd(), &there) == 0 && Sys::stat("/proc/thread-self/ns/net", &here) == 0 &&
-        there.st_dev == here.st_dev && there.st_ino == here.st_ino) {
-      return work();
-    }
-    return its->run(work);
   }
 
   // An interface found by name may be one of another network namespace: the addresses tell.

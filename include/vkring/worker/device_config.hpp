@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_WORKER_DEVICE_CONFIG_HPP
+#define VKRING_WORKER_DEVICE_CONFIG_HPP
+
+// What a device is to be.
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+#include <vkring/kernel/fd.hpp>
+#include <vkring/kernel/sys.hpp>
+#include <vkring/net/ip_prefix.hpp>
+#include <vkring/net/mac.hpp>
+#include <vkring/net/wanted.hpp>
+#include <vkring/worker/tap_worker.hpp>
+
+namespace vkring::inline v0 {
+
+/// What serves the far end of the rings.
+enum class backend_kind : std::uint8_t {
+  automatic,  ///< vhost-net where it works, else the worker
+  vhost_net,  ///< threads of the kernel: /dev/vhost-net
+  worker,     ///< threads of this process
+};
+
+/// What a device is to be. As it is: a new TAP interface, up, with every offload that works.
+template <class Sys = posix>
+struct basic_device_config {
+  std::string name = "vkring%d";  ///< one %d becomes a free number
+  backend_kind backend = backend_kind::automatic;
+  wanted_features wanted = {};  ///< offloads, queue pairs, queue size, MTU; `buffer_bytes` is set
+                                ///< by `open`, from the source
+  std::optional<mac_address> mac = {};    ///< of the kernel's end; the kernel's choice otherwise
+  std::vector<ip_prefix> addresses = {};  ///< of the kernel's end
+  std::string netns = {};           ///< name or path of the network namespace; empty: the caller's
+  bool up = true;                   ///< sets the interface up once the rings are served
+  bool persist = false;             ///< the interface outlives the device
+  std::optional<uid_t> owner = {};  ///< who may attach to a persistent one
+  std::optional<gid_t> group = {};
+  worker_options worker = {};
+  /// Queues of one interface that somebody else opened, one for each queue pair, instead of `name`.
+  std::vector<basic_fd<Sys>> queue_fds = {};
+};
+using device_config = basic_device_config<>;
+
+}  // namespace vkring::inline v0
+
+#endif  // VKRING_WORKER_DEVICE_CONFIG_HPP

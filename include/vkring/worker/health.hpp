@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_WORKER_HEALTH_HPP
+#define VKRING_WORKER_HEALTH_HPP
+
+// How the queue pairs of a device are doing.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vkring/ring/fault.hpp>
+#include <vkring/ring/shared.hpp>
+
+namespace vkring::inline v0 {
+
+/// What is wrong with one queue pair; all empty if nothing is.
+struct queue_health {
+  std::size_t pair = 0;
+  ring_breach tx;  ///< what the device did wrong, as the application's side saw it
+  ring_breach rx;
+  ring_breach tx_device;  ///< what the application's side did wrong, as the device saw it
+  ring_breach rx_device;
+  bool interface_gone = false;
+  bool stalled = false;  ///< frames were sent, and for a while none of them was taken
+
+  [[nodiscard]] bool good() const noexcept {
+    return !tx && !rx && !tx_device && !rx_device && !interface_gone && !stalled;
+  }
+};
+
+/// Whether a tx ring moves: judged by the indices that both sides show.
+/// Thread-safety: one thread.
+class ring_motion {
+ public:
+  using clock = std::chrono::steady_clock;
+
+  /// Frames wait in `ring`, and none was taken since a call at least `after` ago.
+  template <class Ring>
+  [[nodiscard]] bool stalled(const Ring& ring, clock::time_point now,
+                             std::chrono::nanoseconds after) noexcept {
+    const std::uint16_t used = direct::load(ring.used_index());
+    const bool waiting = direct::load(ring.avail_index()) != used;
+    if (used != used_ || !waiting || !since_) {
+      used_ = used;
+      since_ = now;
+    }
+    return waiting && now - *since_ >= after;
+  }
+
+ private:
+  std::uint16_t used_ = 0;
+  std::optional<clock::time_point> since_;
+};
+
+}  // namespace vkring::inline v0
+
+#endif  // VKRING_WORKER_HEALTH_HPP
