@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <utility>
+
+#include "port.hpp"
+
+namespace fwd {
+
+using vkring::fail;
+using vkring::result;
+using vkring::want;
+
+namespace {
+
+want wanted(const std::optional<bool>& given, want otherwise) {
+  if (!given) return otherwise;
+  return *given ? want::required : want::off;
+}
+
+vkring::device_config config_of(const tap_options& options, const port_context& context) {
+  vkring::device_config config;
+  config.name = options.name;
+  config.netns = options.netns;
+  switch (options.backend) {
+    case backend_choice::automatic:
+      config.backend = vkring::backend_kind::automatic;
+      break;
+    case backend_choice::vhost_net:
+      config.backend = vkring::backend_kind::vhost_net;
+      break;
+    case backend_choice::worker:
+      config.backend = vkring::backend_kind::worker;
+      break;
+  }
+  config.mac = options.mac;
+  if (options.ip) config.addresses = {*options.ip};
+
+  vkring::wanted_features& features = config.wanted;
+  features.offloads = options.offloads;
+  if (options.default_offloads && !context.forwards_tunnels) {
+    features.offloads.udp_tunnel.rx = features.offloads.udp_tunnel_csum.rx = want::off;
+  }
+  features.mergeable = wanted(options.mergeable, features.mergeable);
+  features.event_idx = wanted(options.event_idx, features.event_idx);
+  features.indirect = wanted(options.indirect, features.indirect);
+  features.in_order = wanted(options.in_order, features.in_order);
+  features.queue_pairs = options.queues;
+  features.queue_size = options.queue_size;
+  features.mtu_bytes = options.mtu;
+  if (options.busyloop) config.worker.spin = *options.busyloop;
+  config.worker.cpus = options.worker_cpus;
+  config.worker.threads = options.worker_cpus.size();
+  return config;
+}
+
+std::string_view breach_of(const vkring::queue_health& health) {
+  if (health.interface_gone) return "interface_gone";
+  for (const vkring::ring_breach& each :
+       {health.tx, health.rx, health.tx_device, health.rx_device}) {
+    if (each) return name(each.fault);
+  }
+  return {};
+}
+
+}  // namespace
+
+result<tap_port> tap_port::open(const tap_options& options, const port_context& context) {
+  if (!options.netns.empty()) {
+    if (auto where = vkring::netns::open(options.netns); !where) {
+      return usage_error("netns=" + options.netns, where.error().message());
+    }
+  }
+  auto device = vkring::device::open(config_of(options, context), context.pool);
+  if (!device) {
+    vkring::error& why = device.error();
+    if (why.operation == "negotiate") return usage_error(why.object, why.hint);
+    return fail(std::move(why));
+  }
+  return tap_port(std::move(*device), options);
+}
+
+tap_port::tap_port(vkring::device device, const tap_options& options)
+    : device_(std::make_unique<vkring::device>(std::move(device))), layout_(options.layout) {
+  if (const auto state = device_->link()) before_ = state->counters;
+}
+
+std::optional<vkring::mac_address> tap_port::mac() const {
+  const auto known = device_->mac();
+  return known ? std::optional(*known) : std::nullopt;
+}
+
+std::uint32_t tap_port::mtu() {
+  const auto state = device_->link();
+  return state ? state->mtu : 0;
+}
+
+std::string tap_port::about() {
+  std::string text = std::string(name()) + ": tap, " + std::to_string(queues()) +
+                     (queues() == 1 ? " queue pair of " : " queue pairs of ") +
+                     std::to_string(device_->tx(0).ring().size()) + ", served by " +
+                     std::string(device_->backend()) + " (" +
+                     std::string(device_->backend_reason()) + ")";
+  if (const auto known = mac()) text += ", MAC " + vkring::mac_text(*known);
+  return text + ", MTU " + std::to_string(mtu()) + '\n';
+}
+
+port_report tap_port::counters() {
+  port_report report;
+  report.name = name();
+  report.kind = "tap";
+  report.backend = device_->backend();
+  report.layout = fwd::name(layout_);
+  report.negotiation = device_->plan().report;
+  if (const auto state = device_->link()) {
+    report.kernel_rx_dropped = state->counters.rx_dropped - before_.rx_dropped;
+    report.kernel_tx_dropped = state->counters.tx_dropped - before_.tx_dropped;
+  }
+  for (std::size_t i = 0; i < queues(); ++i) {
+    const vkring::queue_statistics rx = device_->rx_statistics(i);
+    const vkring::queue_statistics tx = device_->tx_statistics(i);
+    const vkring::worker_counters& far = device_->worker_statistics(i);
+    queue_report& queue = report.queues.emplace_back();
+    queue.rx_packets = rx.packets + far.rx_too_long.value();
+    queue.rx_bytes = rx.bytes;
+    queue.drops = rx.drops;
+    for (const vkring::drop_count& each : rx.drops) queue.rx_packets += each.frames;
+    for (const vkring::drop_count& each : tx.drops)
+      add_drops(queue.drops, each.reason, each.frames);
+    // What the worker took from the ring, and the kernel then refused.
+    const std::uint64_t refused = far.tx_refused.value();
+    const std::uint64_t down = far.tx_link_down.value();
+    const std::uint64_t failed = far.tx_failed.value();
+    add_drops(queue.drops, "kernel_refused", refused);
+    add_drops(queue.drops, "interface_down", down);
+    add_drops(queue.drops, "kernel_failed", failed);
+    add_drops(queue.drops, "too_long", far.rx_too_long.value());
+    queue.tx_packets = tx.packets - refused - down - failed;
+    queue.tx_bytes = tx.bytes;
+    queue.kicks = rx.kicks + tx.kicks;
+    queue.kicks_suppressed = rx.kicks_suppressed + tx.kicks_suppressed;
+    queue.calls = far.calls.value();
+  }
+  return report;
+}
+
+void tap_port::describe_rings(port_report& into) {
+  const auto health = device_->health();
+  for (std::size_t i = 0; i < queues(); ++i) {
+    const bool general = device_->tx_mode(i) == vkring::ring_mode::general ||
+                         device_->rx_mode(i) == vkring::ring_mode::general;
+    into.queues[i].mode = general ? "general" : "fast";
+    into.queues[i].broken = breach_of(health[i]);
+  }
+}
+
+bool tap_port::gone() {
+  for (const vkring::queue_health& each : device_->health()) {
+    if (each.interface_gone) return true;
+  }
+  return false;
+}
+
+bool tap_port::drained() {
+  for (std::size_t i = 0; i < queues(); ++i) {
+    device_->tx(i).reclaim();
+    if (device_->tx(i).ring().in_flight() != 0 && !device_->tx(i).ring().breach()) return false;
+  }
+  return true;
+}
+
+std::string tap_port::inspect() { return {}; }
+
+}  // namespace fwd
