@@ -265,6 +265,7 @@ class tx_queue {
     const std::uint32_t size = f.size();
     const handle h = access::first(f);
     if (ring_.room() == 0 || (buffers > 1 && idle_.empty())) return false;
+    access::extent(f) &= ~access::plain_header;  // it may stay the caller's, with this header
     put_header(map(h).payload, f.header());
     if (buffers == 1) {
       const handle back = Source::with_plain_header(h, f.header().is_plain());
