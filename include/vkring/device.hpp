@@ -52,7 +52,8 @@ class basic_device {
   using tx_type = typename pair_type::tx_type;
   using rx_type = typename pair_type::rx_type;
 
-  /// Opens or attaches to the interface, negotiates, and starts the backend.
+  /// Opens or attaches to the interface, negotiates, and starts the backend. The rx rings fill up
+  /// with buffers at once: `source` needs more than these hold, or there is nothing left to send.
   ///
   /// Errors name the step and what to do: a bad name, size or number of queues (EINVAL); what was
   /// required and cannot be had (ENOTSUP, with the reason); what the TAP, the link, the memory and
