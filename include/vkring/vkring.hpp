@@ -61,8 +61,10 @@
 #include <vkring/worker/counters.hpp>
 #include <vkring/worker/device_config.hpp>
 #include <vkring/worker/device_parts.hpp>
+#include <vkring/worker/frame_burst.hpp>
 #include <vkring/worker/health.hpp>
 #include <vkring/worker/lined_up_buffers.hpp>
+#include <vkring/worker/plain_io.hpp>
 #include <vkring/worker/queue_pair.hpp>
 #include <vkring/worker/tap_queue.hpp>
 #include <vkring/worker/tap_worker.hpp>

@@ -14,7 +14,6 @@
 #include <cstring>
 #include <span>
 #include <utility>
-#include <vector>
 #include <vkring/core/endian.hpp>
 #include <vkring/kernel/event_fd.hpp>
 #include <vkring/kernel/sys.hpp>
@@ -23,7 +22,9 @@
 #include <vkring/ring/concepts.hpp>
 #include <vkring/ring/split.hpp>
 #include <vkring/worker/counters.hpp>
+#include <vkring/worker/frame_burst.hpp>
 #include <vkring/worker/lined_up_buffers.hpp>
+#include <vkring/worker/plain_io.hpp>
 
 namespace vkring::inline v0 {
 
@@ -59,27 +60,24 @@ class tap_queue {
       : queue_(queue),
         tx_(queue.tx, queue.options, table_cursor(table)),
         rx_(queue.rx, queue.options, table_cursor(table)),
-        lined_up_(max_frame + queue.header_bytes),
-        tx_pieces_(max_chain_pieces) {}
+        lined_up_(max_frame + queue.header_bytes) {}
 
   /// Sends up to `budget` frames to the kernel; returns how many chains it returned.
-  std::size_t serve_tx(std::uint16_t budget) noexcept {
+  template <worker_io Io>
+  std::size_t serve_tx(Io& io, std::uint16_t budget) noexcept {
     if (tx_blocked_) return 0;
-    std::uint16_t done = 0;
+    bool full = false;
+    burst_.clear();
     tx_.pop(budget, [&](const device_chain& chain) {
       if (!chain.writable.empty()) {
         tx_.break_queue(ring_fault::chain_direction, chain.head, chain.writable.size());
         return false;
       }
-      if (!write_frame(chain.readable)) {
-        tx_blocked_ = true;
-        return false;
-      }
-      tx_.push_used(chain.head, 0);
-      ++done;
-      return true;
+      full = !burst_.add(chain);
+      return !full;
     });
-    if (tx_blocked_) tx_.unpop(1);  // to be written once the TAP is writable
+    if (full) tx_.unpop(1);
+    const std::size_t done = write_burst(io);
     if (done != 0) finish(tx_, queue_.tx_call);
     if (tx_.breach()) [[unlikely]]
       report_breach();
@@ -87,9 +85,13 @@ class tap_queue {
   }
 
   /// Hands the kernel what is in the tx ring, one ring's worth at most: before the thread ends.
-  void drain_tx() noexcept {
+  template <worker_io Io>
+  void drain_tx(Io& io) noexcept {
     tx_blocked_ = false;
-    serve_tx(tx_.size());
+    std::size_t left = tx_.size();
+    for (std::size_t done = 1; left != 0 && done != 0; left -= done) {
+      done = serve_tx(io, static_cast<std::uint16_t>(left));
+    }
   }
   /// Lets `serve_tx` try again although the kernel had no room.
   void retry_tx() noexcept { tx_blocked_ = false; }
@@ -157,10 +159,10 @@ class tap_queue {
   }
 
   /// Takes note of what the thread was woken for.
-  void woken(std::span<const pollfd, 3> set) noexcept {
+  template <worker_io Io>
+  void woken(Io& io, std::span<const pollfd, 3> set) noexcept {
     for (const pollfd& kick : set.first<2>()) {
-      std::uint64_t ignored;
-      if (kick.revents != 0) (void)Sys::read(kick.fd, &ignored, sizeof ignored);
+      if (kick.revents != 0) io.drain(kick.fd);
     }
     if ((set[2].revents & (POLLOUT | POLLERR)) != 0) tx_blocked_ = false;
     if ((set[2].revents & POLLERR) != 0) lose_tap();
@@ -173,18 +175,30 @@ class tap_queue {
  private:
   static constexpr std::size_t max_frame = 65562;
 
-  // Hands one frame to the kernel. False: it has no room now.
-  bool write_frame(std::span<const std::span<std::byte>> readable) noexcept {
-    std::size_t n = 0;
-    for (const std::span<std::byte> piece : readable) {
-      tx_pieces_[n++] = {piece.data(), piece.size()};
+  // Hands the burst to the kernel and returns its chains; returns how many. What the kernel has no
+  // room for goes back to the ring, until the TAP is writable.
+  template <worker_io Io>
+  std::size_t write_burst(Io& io) noexcept {
+    const std::span<outgoing_frame> frames = burst_.frames();
+    std::size_t done = 0;
+    for (std::size_t tried = 0; done != frames.size() && !tx_blocked_;) {
+      tried += io.write(queue_.tap, frames.subspan(done));
+      for (; done != tried; ++done) {
+        tx_blocked_ = !written(frames[done].result);
+        if (tx_blocked_) break;
+        tx_.push_used(frames[done].head, 0);
+      }
     }
-    const auto written = retry_interrupted(
-        [&] { return Sys::writev(queue_.tap, tx_pieces_.data(), static_cast<int>(n)); });
-    switch (error_of(written)) {
+    if (tx_blocked_) tx_.unpop(static_cast<std::uint16_t>(frames.size() - done));
+    return done;
+  }
+
+  // Counts what became of a frame. False: the kernel has no room for it now.
+  bool written(int result) noexcept {
+    switch (-std::min(result, 0)) {
       case 0:
         // No pieces at all are a write of nothing, which succeeds.
-        (written == 0 ? counters_.tx_refused : counters_.tx_frames).add(1);
+        (result == 0 ? counters_.tx_refused : counters_.tx_frames).add(1);
         return true;
       case EAGAIN:
         return false;
@@ -323,7 +337,7 @@ class tap_queue {
   ring_type tx_;
   ring_type rx_;
   detail::lined_up_buffers lined_up_;
-  std::vector<iovec> tx_pieces_;
+  detail::frame_burst burst_;
   bool tx_blocked_ = false;
   bool no_place_ = false;          // the next rx chain has too many pieces to be lined up now
   std::uint64_t frame_bytes_ = 0;  // of a frame that was read and not delivered; header included

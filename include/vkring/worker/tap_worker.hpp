@@ -23,6 +23,7 @@
 #include <vkring/kernel/event_fd.hpp>
 #include <vkring/kernel/sys.hpp>
 #include <vkring/memory/table.hpp>
+#include <vkring/worker/plain_io.hpp>
 #include <vkring/worker/tap_queue.hpp>
 
 namespace vkring::inline v0 {
@@ -38,31 +39,14 @@ struct worker_options {
   std::chrono::microseconds spin{50};
 };
 
-/// How a thread of the worker sleeps: in ppoll, which looks at every descriptor each time.
-///
-/// A type in its place has the same functions. It is made by whoever starts the worker, moved to its
-/// thread and destroyed there, before anybody closes the descriptors that it waited for.
-template <class Sys = posix>
-class poll_waiter {
- public:
-  /// For sets of `descriptors` entries.
-  static result<poll_waiter> make(std::size_t /*descriptors*/) { return poll_waiter(); }
-
-  /// Sleeps until something in the set is ready and says in `revents` what; an entry is for the same
-  /// descriptor each time, or for none (-1). False: woken for another reason. Allocation: none.
-  bool wait(std::span<pollfd> set) noexcept {
-    return error_of(Sys::ppoll(set.data(), set.size(), nullptr, nullptr)) == 0;
-  }
-};
-
 /// The in-process worker: the device side of N queue pairs over N TAP queues.
 ///
 /// Frames go straight between the descriptors' memory and the TAP. Idle threads sleep; `stop` and the
 /// destructor end them and return once they are gone. What the threads met is in `health`, what they
 /// did in `counters`, both readable from any thread.
 /// Allocation: in `start` only. Errors of `start`: pthread_create, sched_setaffinity, eventfd, and
-/// those of the waiter.
-template <class Layout = split, class Sys = posix, class Waiter = poll_waiter<Sys>>
+/// those of `Io::make`.
+template <class Layout = split, class Sys = posix, worker_io Io = plain_io<Sys>>
 class basic_tap_worker {
  public:
   /// Starts the threads. `table` is copied; the descriptors in `queues` stay open until the end.
@@ -111,7 +95,7 @@ class basic_tap_worker {
     basic_tap_worker* worker = nullptr;
     std::vector<queue*> queues;
     std::vector<pollfd> set;  // three entries for each queue, and the stop event
-    std::optional<Waiter> waiter;
+    std::optional<Io> io;
     pthread_t id{};
     bool running = false;
   };
@@ -136,9 +120,9 @@ class basic_tap_worker {
   result<void> start_threads(const worker_options& options) {
     for (std::size_t i = 0; i < threads_.size(); ++i) {
       thread& each = threads_[i];
-      auto waiter = Waiter::make(each.set.size());
-      if (!waiter) return fail(std::move(waiter.error()));
-      each.waiter.emplace(std::move(*waiter));
+      auto io = Io::make(each.set.size());
+      if (!io) return fail(std::move(io.error()));
+      each.io.emplace(std::move(*io));
       ::pthread_attr_t attributes;
       ::pthread_attr_init(&attributes);
       std::string where = "worker " + std::to_string(i);
@@ -185,18 +169,18 @@ class basic_tap_worker {
   }
 
   void serve(thread& self) noexcept {
-    Waiter waiter = std::move(*self.waiter);
+    Io io = std::move(*self.io);
     bool look_for_rx = true;
     while (!stopping_.load(std::memory_order_relaxed)) {
       for (queue* each : self.queues) each->disable_kicks();
-      work(self, look_for_rx);
-      look_for_rx = sleep(self, waiter);
+      work(self, io, look_for_rx);
+      look_for_rx = sleep(self, io);
     }
-    for (queue* each : self.queues) each->drain_tx();
+    for (queue* each : self.queues) each->drain_tx(io);
   }
 
   // Serves all queues until there is nothing more to do.
-  void work(thread& self, bool look_for_rx) noexcept {
+  void work(thread& self, Io& io, bool look_for_rx) noexcept {
     clock::time_point last_sent{};
     clock::time_point last_look{};
     while (!stopping_.load(std::memory_order_relaxed)) {
@@ -204,7 +188,7 @@ class basic_tap_worker {
       bool more = false;
       for (queue* each : self.queues) {
         if (look_for_rx) each->retry_tx();
-        sent += each->serve_tx(budget);
+        sent += each->serve_tx(io, budget);
         if (look_for_rx) more = each->serve_rx(budget) == budget || more;
       }
       const auto now = clock::now();
@@ -218,17 +202,17 @@ class basic_tap_worker {
   }
 
   // Sleeps until there is something to do. Returns whether it may be receiving.
-  bool sleep(thread& self, Waiter& waiter) noexcept {
+  bool sleep(thread& self, Io& io) noexcept {
     for (std::size_t i = 0; i < self.queues.size(); ++i) {
       if (!self.queues[i]->arm(fds(self, i))) return true;
     }
     self.set.back() = {stop_.fd(), POLLIN, 0};
     for (queue* each : self.queues) each->counters().sleeps.add(1);
-    if (!waiter.wait(self.set)) return true;
+    if (!io.wait(self.set)) return true;
     bool rx = false;
     for (std::size_t i = 0; i < self.queues.size(); ++i) {
       const auto woken = fds(self, i);
-      self.queues[i]->woken(woken);
+      self.queues[i]->woken(io, woken);
       rx = rx || woken[1].revents != 0 || woken[2].revents != 0;
     }
     return rx;

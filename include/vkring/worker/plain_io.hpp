@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_WORKER_PLAIN_IO_HPP
+#define VKRING_WORKER_PLAIN_IO_HPP
+
+// How a thread of the worker sleeps and writes: the policy, and the one that needs nothing special.
+
+#include <poll.h>
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vkring/core/error.hpp>
+#include <vkring/kernel/sys.hpp>
+#include <vkring/worker/frame_burst.hpp>
+
+namespace vkring::inline v0 {
+
+/// How a thread of the worker waits for descriptors and writes frames.
+///
+/// Made by whoever starts the worker, moved to its thread and destroyed there, before anybody closes
+/// the descriptors. No allocation after `make`, whose argument is the size of the sets to wait for.
+/// - `wait(set)` sleeps until something in the set is ready and says in `revents` what. An entry has
+///   the same descriptor each time, or -1; one for POLLIN alone is an eventfd. False: woken in vain.
+/// - `drain(event)` is called for each eventfd that was found ready, before the next `wait`.
+/// - `write(tap, frames)` writes frames in their order, with their results, until the first that
+///   fails; returns how many it tried, that one included.
+template <class Io>
+concept worker_io = std::movable<Io> && requires(Io io, std::size_t entries, std::span<pollfd> set,
+                                                 int fd, std::span<outgoing_frame> frames) {
+  { Io::make(entries) } -> std::same_as<result<Io>>;
+  { io.wait(set) }
+  noexcept->std::same_as<bool>;
+  { io.drain(fd) }
+  noexcept;
+  { io.write(fd, frames) }
+  noexcept->std::same_as<std::size_t>;
+};
+
+/// A system call each: ppoll, which looks at every descriptor, read and writev.
+template <class Sys = posix>
+struct plain_io {
+  static result<plain_io> make(std::size_t) { return plain_io(); }
+
+  bool wait(std::span<pollfd> set) noexcept {
+    return error_of(Sys::ppoll(set.data(), set.size(), nullptr, nullptr)) == 0;
+  }
+  void drain(int event) noexcept {
+    std::uint64_t ignored;
+    (void)Sys::read(event, &ignored, sizeof ignored);
+  }
+  std::size_t write(int tap, std::span<outgoing_frame> frames) noexcept {
+    std::size_t tried = 0;
+    for (outgoing_frame& each : frames) {
+      ++tried;
+      const auto written =
+          retry_interrupted([&] { return Sys::writev(tap, each.pieces, each.count); });
+      const int reason = error_of(written);
+      each.result = reason == 0 ? static_cast<int>(written) : -reason;
+      if (reason != 0) break;
+    }
+    return tried;
+  }
+};
+
+}  // namespace vkring::inline v0
+
+#endif  // VKRING_WORKER_PLAIN_IO_HPP
