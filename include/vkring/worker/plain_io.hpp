@@ -49,12 +49,12 @@ struct plain_io {
     std::uint64_t ignored;
     (void)Sys::read(event, &ignored, sizeof ignored);
   }
-  std::size_t write(int tap, std::span<outgoing_frame> frames) noexcept {
+  std::size_t write(int tap_fd, std::span<outgoing_frame> frames) noexcept {
     std::size_t tried = 0;
     for (outgoing_frame& each : frames) {
       ++tried;
       const auto written =
-          retry_interrupted([&] { return Sys::writev(tap, each.pieces, each.count); });
+          retry_interrupted([&] { return Sys::writev(tap_fd, each.pieces, each.count); });
       const int reason = error_of(written);
       each.result = reason == 0 ? static_cast<int>(written) : -reason;
       if (reason != 0) break;
