@@ -129,7 +129,7 @@ result<int> run(const options& wanted) {
   const bool good = serve(running, wanted, signals->get());
   running.stop();
 
-  const report all = running.final_counters();
+  const report all = running.counters();
   print(final_table(all));
   if (json_file) {
     const std::string text = json(all);

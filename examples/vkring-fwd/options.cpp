@@ -221,6 +221,22 @@ result<void> agree_on_buffers(options& o) {
   return {};
 }
 
+// No thread of a worker without a queue pair.
+result<void> check_workers(const options& o) {
+  for (const port_options& port : o.ports) {
+    const auto* tap = std::get_if<tap_options>(&port);
+    if (tap == nullptr || tap->worker_cpus.size() <= tap->queues) continue;
+    std::string cpus;
+    for (const int each : tap->worker_cpus) {
+      if (!cpus.empty()) cpus += '+';
+      cpus += std::to_string(each);
+    }
+    return usage_error("worker-cpus=" + cpus,
+                       "at most as many as there are queue pairs: " + std::to_string(tap->queues));
+  }
+  return {};
+}
+
 // Frames within UDP tunnels, which only another TAP can take.
 result<void> check_tunnels(const options& o) {
   if (o.mode != traffic_mode::io) return {};
@@ -268,6 +284,7 @@ result<void> check_together(options& o, const std::array<bool, std::size(main_ke
     return usage_error(
         "--cores", "at most as many as there are queues to receive from: " + std::to_string(lanes));
   }
+  if (auto checked = check_workers(o); !checked) return checked;
   if (auto checked = check_tunnels(o); !checked) return checked;
   return agree_on_buffers(o);
 }

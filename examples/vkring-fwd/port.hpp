@@ -51,9 +51,7 @@ class tap_port {
   [[nodiscard]] std::optional<vkring::mac_address> mac() const;
   [[nodiscard]] std::uint32_t mtu();
 
-  /// Counters. `mode` and `broken` only when no thread uses the queues.
   [[nodiscard]] port_report counters();
-  void describe_rings(port_report& into);
   /// Whether the interface was deleted.
   [[nodiscard]] bool gone();
   /// Whether the kernel has taken all that was sent. Only when no thread uses the queues.
@@ -89,10 +87,9 @@ class packet_port {
   [[nodiscard]] std::uint32_t mtu();
 
   [[nodiscard]] port_report counters();
-  void describe_rings(port_report&) {}
   [[nodiscard]] bool gone() const noexcept { return socket_->gone(); }
   [[nodiscard]] bool drained() const noexcept { return true; }
-  [[nodiscard]] std::string inspect() { return "no rings: a packet socket\n"; }
+  [[nodiscard]] std::string inspect() { return std::string(name()) + ": no rings\n"; }
 
  private:
   packet_port(vkring::net_link link, packet_socket socket);

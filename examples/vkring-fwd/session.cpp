@@ -161,19 +161,11 @@ report session::counters() {
   return all;
 }
 
-report session::final_counters() {
-  report all = counters();
-  for (std::size_t i = 0; i < ports_.size(); ++i) {
-    with(ports_[i], [&](auto& p) { p.describe_rings(all.ports[i]); });
-  }
-  return all;
-}
-
 std::string session::inspect() {
   std::string text;
   forwarder_->while_parked([&] {
     for (port& each : ports_) {
-      text += with(each, [](auto& p) { return std::string(p.name()) + "\n" + p.inspect(); });
+      text += with(each, [](auto& p) { return p.inspect(); });
     }
   });
   return text;

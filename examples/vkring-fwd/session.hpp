@@ -8,6 +8,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vkring/core/error.hpp>
 
 #include "forwarder.hpp"
@@ -36,8 +37,6 @@ class session {
   [[nodiscard]] std::string_view gone();
   /// The counters now.
   [[nodiscard]] report counters();
-  /// The same with what may only be looked at after `stop`.
-  [[nodiscard]] report final_counters();
   /// The rings, for people.
   [[nodiscard]] std::string inspect();
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <utility>
+#include <vector>
 
 #include "port.hpp"
 
@@ -114,6 +115,7 @@ port_report tap_port::counters() {
     report.kernel_rx_dropped = state->counters.rx_dropped - before_.rx_dropped;
     report.kernel_tx_dropped = state->counters.tx_dropped - before_.tx_dropped;
   }
+  const std::vector<vkring::queue_health> health = device_->health();
   for (std::size_t i = 0; i < queues(); ++i) {
     const vkring::queue_statistics rx = device_->rx_statistics(i);
     const vkring::queue_statistics tx = device_->tx_statistics(i);
@@ -138,18 +140,12 @@ port_report tap_port::counters() {
     queue.kicks = rx.kicks + tx.kicks;
     queue.kicks_suppressed = rx.kicks_suppressed + tx.kicks_suppressed;
     queue.calls = far.calls.value();
-  }
-  return report;
-}
-
-void tap_port::describe_rings(port_report& into) {
-  const auto health = device_->health();
-  for (std::size_t i = 0; i < queues(); ++i) {
     const bool general = device_->tx_mode(i) == vkring::ring_mode::general ||
                          device_->rx_mode(i) == vkring::ring_mode::general;
-    into.queues[i].mode = general ? "general" : "fast";
-    into.queues[i].broken = breach_of(health[i]);
+    queue.mode = general ? "general" : "fast";
+    queue.broken = breach_of(health[i]);
   }
+  return report;
 }
 
 bool tap_port::gone() {
@@ -167,6 +163,14 @@ bool tap_port::drained() {
   return true;
 }
 
-std::string tap_port::inspect() { return {}; }
+std::string tap_port::inspect() {
+  std::string text;
+  for (std::size_t i = 0; i < queues(); ++i) {
+    const std::string pair = std::string(name()) + " queue " + std::to_string(i);
+    text += pair + " tx: " + to_text(device_->inspect_tx(i));
+    text += pair + " rx: " + to_text(device_->inspect_rx(i));
+  }
+  return text;
+}
 
 }  // namespace fwd
