@@ -41,10 +41,11 @@ namespace vkring::inline v0 {
 /// Allocation: in `open`, the texts of errors, the lists of reports; none by the queues and `wait`.
 /// In a forked child the control calls are errors (EPERM), its queues must not be touched, and its
 /// destruction leaves the parent's device alone.
-template <class Layout = split, buffer_source Source = buffer_pool, class Sys = posix>
+template <class Layout = split, buffer_source Source = buffer_pool, class Sys = posix,
+          class Worker = basic_tap_worker<Layout, Sys>>
 class basic_device {
   using pair_type = queue_pair<Layout, Source, Sys>;
-  using parts = detail::device_parts<Layout, Source, Sys>;
+  using parts = detail::device_parts<Layout, Source, Sys, Worker>;
 
  public:
   using config = basic_device_config<Sys>;

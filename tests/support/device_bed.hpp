@@ -20,10 +20,11 @@
 
 namespace vkring::test {
 
-struct device_bed {
+template <class Device>
+struct basic_device_bed {
   netns& ns;
   std::shared_ptr<buffer_pool> pool;
-  device it;
+  Device it;
   tap_wire wire;
 
   static device_config in(const netns& ns, device_config config) {
@@ -31,11 +32,11 @@ struct device_bed {
     config.netns = path_of(ns);
     return config;
   }
-  device_bed(netns& where, device_config config, const pool_options& buffers = {},
-             std::uint16_t type = experimental, bool headers = false)
+  basic_device_bed(netns& where, device_config config, const pool_options& buffers = {},
+                   std::uint16_t type = experimental, bool headers = false)
       : ns(where),
         pool(buffer_pool::make(buffers).value()),
-        it(device::open(in(ns, std::move(config)), pool).value()),
+        it(Device::open(in(ns, std::move(config)), pool).value()),
         wire(ns, it.index(), type, headers) {}
 
   /// Sends one frame, cut into buffers of at most `piece` bytes; false when the ring stays full.
@@ -130,6 +131,7 @@ struct device_bed {
     return number % 5 == 0 ? longest : 60 + number * 37 % (longest - 59);
   }
 };
+using device_bed = basic_device_bed<device>;
 
 }  // namespace vkring::test
 

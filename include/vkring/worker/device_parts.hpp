@@ -34,7 +34,7 @@ namespace vkring::inline v0 {
 namespace detail {
 
 // In the order of construction; destroyed in reverse, so nothing is used after it is gone.
-template <class Layout, buffer_source Source, class Sys>
+template <class Layout, buffer_source Source, class Sys, class Worker>
 struct device_parts {
   using pair_type = queue_pair<Layout, Source, Sys>;
   using config = basic_device_config<Sys>;
@@ -70,7 +70,7 @@ struct device_parts {
   std::vector<ring_motion> motions;
   std::size_t broken = 0;  // queues that `wait` has told of
   std::vector<pollfd> poll_set;
-  std::unique_ptr<basic_tap_worker<Layout, Sys>> worker;
+  std::unique_ptr<Worker> worker;
 
   result<void> open(config& wanted) {
     if (source == nullptr) {
@@ -248,7 +248,7 @@ struct device_parts {
       queue.usual_frame = large ? max_gso_frame : ethernet_frame_bytes(plan.mtu);
       queues.push_back(queue);
     }
-    auto started = basic_tap_worker<Layout, Sys>::start(queues, table, wanted.worker);
+    auto started = Worker::start(queues, table, wanted.worker);
     if (!started) return fail(std::move(started.error()));
     worker = std::move(*started);
     return {};

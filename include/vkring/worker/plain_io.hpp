@@ -26,8 +26,9 @@ namespace vkring::inline v0 {
 /// - `write(tap, frames)` writes frames in their order, with their results, until the first that
 ///   fails; returns how many it tried, that one included.
 template <class Io>
-concept worker_io = std::movable<Io> && requires(Io io, std::size_t entries, std::span<pollfd> set,
-                                                 int fd, std::span<outgoing_frame> frames) {
+concept worker_io = std::move_constructible<Io> &&
+    requires(Io io, std::size_t entries, std::span<pollfd> set, int fd,
+             std::span<outgoing_frame> frames) {
   { Io::make(entries) } -> std::same_as<result<Io>>;
   { io.wait(set) }
   noexcept->std::same_as<bool>;

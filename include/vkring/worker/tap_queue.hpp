@@ -131,9 +131,9 @@ class tap_queue {
 
   /// Prepares to sleep: asks for kicks and says what to wait for. False: there is work already.
   bool arm(std::span<pollfd, 3> set) noexcept {
-    // POLLPRI never comes. The wake-up for an interface that was deleted is filtered by it, though,
+    // POLLRDBAND never comes. The wake-up for an interface that was deleted is filtered by it, though,
     // and a thread that waits for nothing else of the TAP has to see POLLERR.
-    short tap_events = POLLPRI;
+    short tap_events = POLLRDBAND;
     set[0] = {-1, 0, 0};
     set[1] = {-1, 0, 0};
     if (!tx_.breach()) {
