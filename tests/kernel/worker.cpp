@@ -28,18 +28,6 @@ device_config plain_config() {
   return config;
 }
 
-// What the threads of this process but the calling one have used of a CPU, in nanoseconds.
-std::uint64_t cpu_of_other_threads() {
-  std::uint64_t sum = 0;
-  for (const std::string& task : test::tasks()) {
-    if (task == std::to_string(posix::gettid())) continue;
-    std::uint64_t ran = 0;
-    std::ifstream("/proc/self/task/" + task + "/schedstat") >> ran;
-    sum += ran;
-  }
-  return sum;
-}
-
 }  // namespace
 
 TEST_CASE("worker: frames both ways, whatever was negotiated, in rings of any size") {
@@ -252,13 +240,8 @@ TEST_CASE("worker: an idle thread does nothing at all") {
   const auto sleeps = [&] {
     return bed.it.worker_statistics(0).sleeps.value() + bed.it.worker_statistics(1).sleeps.value();
   };
-  // It has gone to sleep once its threads use no time any more.
-  std::uint64_t before = 0;
-  REQUIRE(eventually([&] {
-    before = cpu_of_other_threads();
-    static_cast<void>(bed.it.wait(std::chrono::milliseconds(20)));
-    return cpu_of_other_threads() == before;
-  }));
+  REQUIRE(others_fall_asleep(bed.it.error_event().fd()));
+  const std::uint64_t before = cpu_of_other_threads();
   const std::uint64_t slept = sleeps();
   CHECK_FALSE(bed.it.wait(std::chrono::milliseconds(300)));
   CHECK(cpu_of_other_threads() == before);

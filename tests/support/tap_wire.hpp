@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 #include <span>
 #include <string>
@@ -70,6 +71,28 @@ inline std::vector<std::string> tasks() {
     found.push_back(each.path().filename());
   }
   return found;
+}
+
+/// What the threads of this process but the calling one have used of a CPU, in nanoseconds.
+inline std::uint64_t cpu_of_other_threads() {
+  std::uint64_t sum = 0;
+  for (const std::string& task : tasks()) {
+    if (task == std::to_string(posix::gettid())) continue;
+    std::uint64_t ran = 0;
+    std::ifstream("/proc/self/task/" + task + "/schedstat") >> ran;
+    sum += ran;
+  }
+  return sum;
+}
+/// Waits until they use none, looking every so often; `quiet` is a descriptor that nobody makes
+/// readable meanwhile. False: they are busy all the time.
+inline bool others_fall_asleep(int quiet) {
+  return eventually([quiet] {
+    const std::uint64_t before = cpu_of_other_threads();
+    pollfd nothing{quiet, POLLIN, 0};
+    static_cast<void>(::poll(&nothing, 1, 20));
+    return cpu_of_other_threads() == before;
+  });
 }
 
 /// A frame of `size` bytes, 14 at least, whose bytes all follow from `number`.
