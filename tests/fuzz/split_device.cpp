@@ -34,10 +34,17 @@ class device_body {
     direct::publish_used(ring_.used_index(), hand_.value());
     const std::span<const std::byte> all = memory_.bytes();
     const std::size_t used = split_ring::used_offset(options.size);
-    meddler::get() = {{all.first(used), low_.bytes(), high_.bytes(), rom_.bytes()},
-                      {all.subspan(used)},
-                      input.flag() ? input.next() : std::uint32_t{0},
-                      input.next()};
+    const std::size_t avail = split_ring::avail_offset(options.size);
+    meddler::get().may_store = {{all.subspan(used)}};
+    meddler::get().may_load = {{all.first(16u * options.size), 8},
+                               {all.subspan(avail, 6u + 2u * options.size), 2}};
+    if (options.indirect) {
+      for (const guarded_memory* const each : {&low_, &high_, &rom_}) {
+        meddler::get().may_load.push_back({each->bytes(), 8});
+      }
+    }
+    meddler::get().rate = input.flag() ? input.next() : std::uint32_t{0};
+    meddler::get().seed = input.next();
   }
 
   void run() {

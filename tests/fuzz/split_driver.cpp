@@ -30,8 +30,8 @@ class driver_body {
         hand_(options.start) {
     const std::span<const std::byte> all = memory_.bytes();
     const std::size_t used = split_ring::used_offset(options.size);
-    meddler::get().may_store = {all.first(used), table_memory_.bytes()};
-    meddler::get().may_load = {all.subspan(used)};
+    meddler::get().may_store = {{all.first(used)}, {table_memory_.bytes()}};
+    meddler::get().may_load = {{all.subspan(used)}};
     meddler::get().rate = input.flag() ? input.next() : std::uint32_t{0};
     meddler::get().seed = input.next();
   }

@@ -16,7 +16,10 @@ namespace vkring::test {
 /// What the ring under test may touch, and how often the other side changes a word just before it
 /// is loaded.
 struct meddler {
-  using area = std::span<const std::byte>;
+  struct area {
+    std::span<const std::byte> bytes;
+    std::size_t word = 0;  ///< what its words have in bytes; 0: of any size
+  };
 
   std::vector<area> may_load{}, may_store{};
   std::uint32_t rate = 0;  ///< of 256 loads
@@ -32,8 +35,10 @@ struct meddler {
   }
   static bool within(const std::vector<area>& areas, const void* word, std::size_t size) {
     const auto* const at = static_cast<const std::byte*>(word);
-    for (const area& each : areas) {
-      if (at >= each.data() && at + size <= each.data() + each.size()) return true;
+    for (const auto& [bytes, word_size] : areas) {
+      if (at >= bytes.data() && at + size <= bytes.data() + bytes.size()) {
+        if (word_size == 0 || word_size == size) return true;
+      }
     }
     return areas.empty();
   }
