@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "support/faulty_sys.hpp"
+#include "support/skip.hpp"
+#include "support/tap_wire.hpp"
+#include "vkring/device.hpp"
+
+// Each system call of device::open fails once, for each plausible reason: the error names that call
+// and reason, and no descriptor, mapping, thread or interface is left behind.
+
+using namespace vkring;
+using namespace vkring::test;
+
+namespace {
+
+// What the worker's threads do all the time is none of open's.
+struct opening_sys : faulty_sys {
+  static ssize_t read(int fd, void* buffer, std::size_t size) noexcept {
+    return posix::read(fd, buffer, size);
+  }
+  static ssize_t write(int fd, const void* buffer, std::size_t size) noexcept {
+    return posix::write(fd, buffer, size);
+  }
+  static ssize_t readv(int fd, const iovec* pieces, int count) noexcept {
+    return posix::readv(fd, pieces, count);
+  }
+  static ssize_t writev(int fd, const iovec* pieces, int count) noexcept {
+    return posix::writev(fd, pieces, count);
+  }
+  static int ppoll(pollfd* set, nfds_t count, const timespec* timeout,
+                   const sigset_t* mask = nullptr) noexcept {
+    return posix::ppoll(set, count, timeout, mask);
+  }
+};
+using faulty_device = basic_device<split, buffer_pool, opening_sys>;
+
+// What a call is named in errors, and how it may fail.
+struct known_call {
+  std::string operation;
+  std::vector<int> reasons;
+};
+
+std::string ioctl_text(const char* kind, unsigned long request) {
+  char text[40];
+  std::snprintf(text, sizeof text, "%s %lx", kind, request);
+  return text;
+}
+
+const known_call* find_call(const std::string& call) {
+  using namespace tun_abi;
+  static const std::map<std::string, known_call> calls = {
+      {"open /dev/net/tun",
+       {"open", {ENOENT, EACCES, EPERM, ENODEV, ENXIO, EMFILE, ENFILE, ENOMEM}}},
+      {"pthread_create", {"pthread_create", {EAGAIN, ENOMEM}}},
+      {"setns", {"setns", {EPERM, EINVAL, ENOMEM}}},
+      {"socket", {"socket", {EMFILE, ENFILE, ENOMEM, EACCES}}},
+      {"sendto", {"send netlink", {ENOBUFS, ENOMEM, EPERM}}},
+      {"recvfrom", {"receive netlink", {ENOBUFS, ENOMEM}}},
+      {"mmap", {"mmap", {ENOMEM, EAGAIN, EPERM}}},
+      {"madvise", {"MADV_DONTFORK", {EINVAL, ENOMEM}}},
+      {"eventfd", {"eventfd", {EMFILE, ENFILE, ENOMEM}}},
+      {"fcntl", {"fcntl(O_NONBLOCK)", {EBADF, EPERM}}},
+      {ioctl_text("ioctl", tunsetiff),
+       {"TUNSETIFF", {EPERM, EBUSY, EINVAL, E2BIG, ENOMEM, ENFILE}}},
+      {ioctl_text("ioctl", tungetiff), {"TUNGETIFF", {EBADFD}}},
+      {ioctl_text("ioctl", tunsetvnethdrsz), {"TUNSETVNETHDRSZ", {EINVAL, EBADFD}}},
+      {ioctl_text("ioctl", tunsetvnetle), {"TUNSETVNETLE", {EINVAL, EBADFD}}},
+      {ioctl_text("ioctl", siocgifhwaddr), {"SIOCGIFHWADDR", {ENODEV, EBADFD}}},
+      {ioctl_text("ioctl", siocsifhwaddr), {"SIOCSIFHWADDR", {EPERM, EBUSY, EADDRNOTAVAIL}}},
+      {ioctl_text("ioctl_value", tunsetowner), {"TUNSETOWNER", {EINVAL, EBADFD}}},
+      {ioctl_text("ioctl_value", tunsetgroup), {"TUNSETGROUP", {EINVAL, EBADFD}}},
+      {ioctl_text("ioctl_value", tunsetpersist), {"TUNSETPERSIST", {EINVAL, EBADFD}}},
+      {ioctl_text("ioctl_value", tunsetoffload), {"TUNSETOFFLOAD", {EBADFD, ENOMEM}}},
+      {ioctl_text("ioctl_value", tungetdevnetns), {"TUNGETDEVNETNS", {EMFILE, ENOMEM, EBADFD}}},
+  };
+  static const known_call path{"open", {ENOENT, EACCES, EMFILE, ENFILE}};
+  if (call.rfind("open /proc/", 0) == 0) return &path;
+  const auto found = calls.find(call);
+  return found == calls.end() ? nullptr : &found->second;
+}
+
+// Calls whose failure changes nothing, or no more than what is negotiated.
+bool may_fail(const std::string& call) {
+  using namespace tun_abi;
+  return call == "close" || call == "fstat" || call == "stat /proc/thread-self/ns/net" ||
+         call == "setsockopt" || call == ioctl_text("ioctl", tunattachfilter) ||
+         call == ioctl_text("ioctl", tundetachfilter) || call == "ioctl_value b703";
+}
+
+bool never_interrupted(const std::string& call) {
+  return call == "pthread_create" || call == "setns" || call == "socket" || call == "fcntl" ||
+         call == "mmap" || call == "madvise" || call == "eventfd" ||
+         call == ioctl_text("ioctl_value", tun_abi::tungetdevnetns);
+}
+
+std::size_t interfaces(const netns& where) {
+  return where
+      .run([] {
+        std::size_t found = 0;
+        std::ifstream all("/proc/thread-self/net/dev");
+        for (std::string line; std::getline(all, line);) ++found;
+        return found - 3;  // two lines of headings, and lo
+      })
+      .value();
+}
+
+// Opens a device by `config()` with each of its calls refused in turn, `reasons` times at most.
+template <class Config>
+void refuse_each(const netns& ns, std::size_t reasons, Config&& config) {
+  const auto pool = buffer_pool::make({.buffers = 600}).value();
+  auto& book = fault_book::get();
+  const auto open_and_close = [&](fault armed, std::size_t* calls_of_open) -> result<void> {
+    faulty_device::config made = config();
+    book.reset(std::move(armed));
+    auto opened = faulty_device::open(std::move(made), pool);
+    *calls_of_open = book.trace().size();
+    if (!opened) return fail(std::move(opened.error()));
+    // A persistent interface would stay, as it should.
+    if (auto control = net_link::open(opened->name(), ns)) CHECK(control->remove());
+    return {};
+  };
+  std::size_t calls_of_open = 0;
+  REQUIRE(open_and_close({}, &calls_of_open));
+  REQUIRE(book.clean());
+  const auto calls = book.trace();
+  const std::size_t threads = tasks().size();
+  std::size_t refused = 0;
+  const auto nothing_left = [&] {
+    CHECK(book.clean());
+    CHECK(tasks().size() == threads);
+    CHECK(interfaces(ns) == 0);
+    CHECK(pool->available() == pool->size());
+  };
+  for (std::size_t n = 0; n < calls_of_open; ++n) {
+    CAPTURE(n, calls[n]);
+    std::size_t unused = 0;
+    if (may_fail(calls[n])) {
+      static_cast<void>(open_and_close({.reason = EIO, .nth = n + 1}, &unused));
+      nothing_left();
+      continue;
+    }
+    const known_call* const known = find_call(calls[n]);
+    REQUIRE(known != nullptr);
+    for (std::size_t i = 0; i < std::min(reasons, known->reasons.size()); ++i) {
+      const int reason = known->reasons[i];
+      CAPTURE(reason);
+      const auto made = open_and_close({.reason = reason, .nth = n + 1}, &unused);
+      CHECK(book.refused() == 1);
+      nothing_left();
+      REQUIRE_FALSE(made);
+      CHECK(made.error().code.value() == reason);
+      CHECK(made.error().operation == known->operation);
+      ++refused;
+    }
+    // A signal is no reason to fail. Some of the calls are never interrupted.
+    if (never_interrupted(calls[n])) continue;
+    CHECK(open_and_close({.reason = EINTR, .nth = n + 1, .times = 2}, &unused));
+    CHECK(book.refused() == 2);
+    nothing_left();
+  }
+  CHECK(refused > 25);
+}
+
+}  // namespace
+
+TEST_CASE("device faults: open with everything, in another namespace") {
+  const auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  refuse_each(*ns, 100, [&] {
+    faulty_device::config config;
+    config.name = "vkf%d";
+    config.netns = path_of(*ns);
+    config.wanted.queue_pairs = 2;
+    config.wanted.mtu_bytes = 1400;
+    config.mac = mac_address{2, 0, 0, 0, 0, 9};
+    config.addresses.push_back(parse_ip_prefix("10.1.1.1/24").value());
+    config.owner = 1;
+    config.group = 1;
+    config.persist = true;
+    config.worker.cpus = {0};
+    return config;
+  });
+}
+
+TEST_CASE("device faults: open where it is") {
+  const auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  const auto done = ns->run([&] { refuse_each(*ns, 1, [] { return faulty_device::config(); }); });
+  CHECK(done);
+}
+
+TEST_CASE("device faults: open with queues that somebody else opened") {
+  const auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  refuse_each(*ns, 1, [&] {
+    const auto queues = tap::open_queues({.netns_fd = ns->fd()}, 2).value();
+    faulty_device::config config;
+    config.wanted.queue_pairs = 2;
+    for (const tap& each : queues) {
+      // Made outside the seam: the copy is the caller's, and from then on open's.
+      config.queue_fds.emplace_back(::fcntl(each.fd(), F_DUPFD_CLOEXEC, 0));
+    }
+    return config;
+  });
+}
