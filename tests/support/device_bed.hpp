@@ -39,6 +39,10 @@ struct basic_device_bed {
         it(Device::open(in(ns, std::move(config)), pool).value()),
         wire(ns, it.index(), type, headers) {}
 
+  /// With a device that was opened before.
+  basic_device_bed(netns& where, std::shared_ptr<buffer_pool> buffers, Device opened)
+      : ns(where), pool(std::move(buffers)), it(std::move(opened)), wire(ns, it.index()) {}
+
   /// Sends one frame, cut into buffers of at most `piece` bytes; false when the ring stays full.
   bool send(std::size_t pair, std::span<const std::byte> data, const virtio_net_hdr& header = {},
             std::size_t piece = SIZE_MAX) {

@@ -152,7 +152,10 @@ class tap_wire {
       at = wire_header;
     }
     std::memcpy(buffer_.data() + at, frame.data(), frame.size());
-    const auto sent = ::send(socket_.get(), buffer_.data(), at + frame.size(), 0);
+    auto sent = ::send(socket_.get(), buffer_.data(), at + frame.size(), 0);
+    if (sent < 0 && errno == ENETDOWN) {  // it was down: told once
+      sent = ::send(socket_.get(), buffer_.data(), at + frame.size(), 0);
+    }
     return sent == static_cast<ssize_t>(at + frame.size()) ? 0 : errno;
   }
   /// The next frame; nothing when there is none now.
