@@ -22,7 +22,7 @@ class counter {
     return *this;
   }
 
-  void add(std::uint64_t n) noexcept {
+  [[gnu::always_inline]] void add(std::uint64_t n) noexcept {
     // Load and store instead of fetch_add: with one writer nothing can come between them.
     count_.store(count_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }

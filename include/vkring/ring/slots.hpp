@@ -27,30 +27,27 @@ template <class Visit, std::size_t... I>
 /// Calls `visit(slot, nth)` for `count` slots from position `first` on, around a ring of `mask + 1`
 /// slots, until it returns false; `nth` counts the calls from 0. Returns how many returned true.
 ///
-/// In runs without a wrap and eight slots per turn, so that all of them are addressed with constant
-/// offsets from the same registers: half the instructions of a loop that masks each position.
+/// Eight slots per turn up to the end of the ring, so that all of them are addressed with constant
+/// offsets from the same registers: half the instructions of a loop that masks each position. That
+/// is for the rest: less than a turn, and what lies beyond a wrap, which most bursts do not have.
 template <class Visit>
 [[gnu::always_inline]] inline std::uint32_t for_each_slot(std::uint32_t first, std::uint32_t count,
                                                           std::uint32_t mask,
                                                           Visit&& visit) noexcept {
   constexpr std::size_t turn = 8;
-  std::size_t slot = first & mask;
-  std::size_t bias = 0 - slot;  // what makes a slot the number of its call
-  for (std::size_t end = slot + count;;) {
-    const std::size_t stop = end <= mask ? end : std::size_t{mask} + 1;
-    for (; slot + turn <= stop; slot += turn) {
-      const std::size_t done =
-          detail::visit_turn(slot, slot + bias, visit, std::make_index_sequence<turn>());
-      if (done != turn) return static_cast<std::uint32_t>(slot + bias + done);
-    }
-    for (; slot != stop; ++slot) {
-      if (!visit(slot, slot + bias)) return static_cast<std::uint32_t>(slot + bias);
-    }
-    if (stop == end) return static_cast<std::uint32_t>(slot + bias);
-    end -= stop;
-    bias += stop;
-    slot = 0;
+  const std::size_t start = first & mask;
+  const std::size_t to_end = std::size_t{mask} + 1 - start;
+  const std::size_t run = count < to_end ? count : to_end;
+  std::size_t nth = 0;
+  for (; nth + turn <= run; nth += turn) {
+    const std::size_t done =
+        detail::visit_turn(start + nth, nth, visit, std::make_index_sequence<turn>());
+    if (done != turn) return static_cast<std::uint32_t>(nth + done);
   }
+  for (; nth != count; ++nth) {
+    if (!visit((start + nth) & mask, nth)) return static_cast<std::uint32_t>(nth);
+  }
+  return count;
 }
 
 }  // namespace vkring::inline v0
