@@ -73,11 +73,15 @@ class finisher {
   /// frames with empty buffers and returns how many; fewer only delay the segments.
   template <class Allocate>
   std::size_t segments(std::span<vkring::frame> into, Allocate&& allocate) {
-    const std::size_t wanted = std::min(into.size(), left_);
-    const std::size_t got = allocate(into.first(wanted));
     std::size_t made = 0;
-    while (made != got && next(into[made], allocate)) ++made;
-    for (vkring::frame& unused : into.subspan(made, got - made)) unused.reset();
+    for (; made != std::min(into.size(), left_); ++made) {
+      vkring::frame& to = into[made];
+      if (allocate(std::span(&to, 1)) == 0) break;
+      if (!next(to, allocate)) {
+        to.reset();
+        break;
+      }
+    }
     counters_.gso_segments.add(made);
     left_ -= made;
     if (left_ == 0) end();

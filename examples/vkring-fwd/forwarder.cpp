@@ -95,11 +95,18 @@ void forwarder::run(thread& self) {
     if (wait_ == wait_mode::poll) continue;
     if (busy) {
       if (wait_ == wait_mode::adaptive) last_busy = clock::now();
-    } else if (wait_ == wait_mode::interrupt || clock::now() - last_busy > adaptive_spin) {
+    } else if (wait_ == wait_mode::interrupt || knows_when(self) ||
+               clock::now() - last_busy > adaptive_spin) {
       sleep(self);
       last_busy = clock::now();
     }
   }
+}
+
+// Whether nothing can happen before a time that is known, so that polling is in vain.
+bool forwarder::knows_when(const thread& self) {
+  return std::all_of(self.lanes.begin(), self.lanes.end(),
+                     [](const lane* each) { return each->wake_at().has_value(); });
 }
 
 void forwarder::park() {

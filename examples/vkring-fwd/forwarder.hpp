@@ -68,6 +68,7 @@ class forwarder {
 
   void set_phase(phase next);
   void run(thread& self);
+  [[nodiscard]] static bool knows_when(const thread& self);
   void park();
   void sleep(thread& self);
   void end(thread& self);

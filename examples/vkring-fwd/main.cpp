@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 #include <vkring/kernel/fd.hpp>
 #include <vkring/version.hpp>
@@ -38,17 +39,26 @@ void print(const std::string& text) {
   std::fflush(stdout);
 }
 
-result<void> check_cores(const std::vector<int>& cores) {
+// The CPUs that threads are to be pinned to, behind the key that asked for them.
+result<void> check_cpus(std::string_view key, const std::vector<int>& cpus) {
   cpu_set_t usable;
   CPU_ZERO(&usable);
   (void)::sched_getaffinity(0, sizeof usable, &usable);
-  for (const int each : cores) {
+  for (const int each : cpus) {
     if (!CPU_ISSET(static_cast<std::size_t>(each), &usable)) {
-      return usage_error("--cores " + std::to_string(each),
-                         "a CPU that this process may run on (taskset -p shows them)");
+      return usage_error(std::string(key) + std::to_string(each),
+                         "no CPU that this process may run on (taskset -p shows them)");
     }
   }
   return {};
+}
+result<void> check_cpus(const options& wanted) {
+  for (const port_options& each : wanted.ports) {
+    const auto* tap = std::get_if<tap_options>(&each);
+    if (tap == nullptr) continue;
+    if (auto checked = check_cpus("worker-cpus=", tap->worker_cpus); !checked) return checked;
+  }
+  return check_cpus("--cores ", wanted.cores);
 }
 
 // The signals of interest, taken from now on by whoever reads the descriptor, in no thread at all.
@@ -113,7 +123,7 @@ using file_ptr = std::unique_ptr<std::FILE, closer>;
 
 // 0, or 1 after a failure at run time.
 result<int> run(const options& wanted) {
-  if (auto checked = check_cores(wanted.cores); !checked) return fail(std::move(checked.error()));
+  if (auto checked = check_cpus(wanted); !checked) return fail(std::move(checked.error()));
   file_ptr json_file;
   if (!wanted.json.empty()) {
     json_file.reset(std::fopen(wanted.json.c_str(), "we"));

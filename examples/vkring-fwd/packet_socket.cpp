@@ -129,7 +129,6 @@ result<packet_socket> packet_socket::open(const std::string& iface, int interfac
 packet_socket::packet_socket(vkring::fd socket, std::shared_ptr<vkring::buffer_pool> pool)
     : pool_(std::move(pool)),
       socket_(std::move(socket)),
-      state_(std::make_unique<shared_state>()),
       cache_(*pool_, 64, 64),
       landings_(landings_for(pool_->capacity())),
       incoming_(landings_.size()),
@@ -184,8 +183,7 @@ std::size_t packet_socket::receive(std::span<frame> frames) noexcept {
                       nullptr);
   });
   if (const int reason = vkring::error_of(got); reason != 0) {
-    if (reason == EINVAL) state_->rx.losses.add(loss::unreadable_gso);
-    if (reason == ENETDOWN) look_if_gone();
+    if (reason == EINVAL) rx_.losses.add(loss::unreadable_gso);
     return 0;
   }
   std::size_t received = 0;
@@ -200,7 +198,7 @@ std::size_t packet_socket::receive(std::span<frame> frames) noexcept {
 void packet_socket::land(landing& at, std::size_t size, const msghdr& message,
                          frame& into) noexcept {
   if ((message.msg_flags & MSG_TRUNC) != 0 || size < sizeof at.header) {
-    return state_->rx.losses.add(loss::too_long);
+    return rx_.losses.add(loss::too_long);
   }
   size -= sizeof at.header;
   vkring::virtio_net_hdr header;
@@ -226,7 +224,7 @@ void packet_socket::land(landing& at, std::size_t size, const msghdr& message,
   const std::uint32_t total = first_size + static_cast<std::uint32_t>(rest);
   if (const auto fault = check_rx_header(header, total, offloads_);
       fault != vkring::header_fault::none) {
-    return state_->rx.header_drops.drop(fault);
+    return rx_.header_drops.drop(fault);
   }
   // From the end, so that each buffer is put before those behind it in one step.
   frame tail;
@@ -242,8 +240,8 @@ void packet_socket::land(landing& at, std::size_t size, const msghdr& message,
   }
   into = std::move(tail);
   into.set_header(header);
-  state_->rx.packets.add(1);
-  state_->rx.bytes.add(total);
+  rx_.packets.add(1);
+  rx_.bytes.add(total);
 }
 
 std::size_t packet_socket::send(std::span<frame> frames) noexcept {
@@ -265,10 +263,10 @@ std::size_t packet_socket::send(std::span<frame> frames) noexcept {
       continue;
     }
     for (frame& sent : frames.subspan(done, static_cast<std::size_t>(got))) {
-      state_->tx.bytes.add(sent.size());
+      tx_.bytes.add(sent.size());
       sent.reset();
     }
-    state_->tx.packets.add(static_cast<std::uint64_t>(got));
+    tx_.packets.add(static_cast<std::uint64_t>(got));
     done += static_cast<std::size_t>(got);
   }
   return done;
@@ -285,8 +283,8 @@ std::size_t packet_socket::prepare(std::span<frame> frames) noexcept {
     const std::size_t needed = each.buffers() + std::size_t{1};
     if (fault != vkring::header_fault::none || needed > max_pieces) {
       if (ready != 0) break;  // the next time
-      fault != vkring::header_fault::none ? state_->tx.header_drops.drop(fault)
-                                          : state_->tx.losses.add(loss::too_long);
+      fault != vkring::header_fault::none ? tx_.header_drops.drop(fault)
+                                          : tx_.losses.add(loss::too_long);
       each.reset();
       return 0;
     }
@@ -305,7 +303,7 @@ std::size_t packet_socket::prepare(std::span<frame> frames) noexcept {
 }
 
 void packet_socket::drop_first(frame& refused, int reason) noexcept {
-  loss_counters& losses = state_->tx.losses;
+  loss_counters& losses = tx_.losses;
   refused.reset();
   switch (reason) {
     case EMSGSIZE:
@@ -316,21 +314,18 @@ void packet_socket::drop_first(frame& refused, int reason) noexcept {
     case ENETDOWN:
     case ENXIO:
     case ENODEV:
-      look_if_gone();
       return losses.add(loss::interface_down);
     default:
       return losses.add(loss::kernel_refused);
   }
 }
 
-// The kernel takes the interface away from the socket when it is deleted, not when it is set down.
-void packet_socket::look_if_gone() noexcept {
+bool packet_socket::gone() const noexcept {
+  // The kernel takes the interface away from the socket when it is deleted, not when it is set down.
   sockaddr_ll where{};
   socklen_t size = sizeof where;
-  if (posix::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&where), &size) == 0 &&
-      where.sll_ifindex <= 0) {
-    state_->gone.store(true, std::memory_order_relaxed);
-  }
+  return posix::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&where), &size) == 0 &&
+         where.sll_ifindex <= 0;
 }
 
 std::size_t packet_socket::allocate(std::span<frame> frames) noexcept {

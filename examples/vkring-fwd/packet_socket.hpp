@@ -8,7 +8,6 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -64,10 +63,10 @@ class packet_socket {
   [[nodiscard]] bool has_buffers() noexcept { return refill(landings_.front()); }
 
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
-  [[nodiscard]] const traffic& rx() const noexcept { return state_->rx; }
-  [[nodiscard]] const traffic& tx() const noexcept { return state_->tx; }
-  /// Whether the interface was deleted.
-  [[nodiscard]] bool gone() const noexcept { return state_->gone.load(std::memory_order_relaxed); }
+  [[nodiscard]] const traffic& rx() const noexcept { return rx_; }
+  [[nodiscard]] const traffic& tx() const noexcept { return tx_; }
+  /// Whether the interface was deleted. A system call.
+  [[nodiscard]] bool gone() const noexcept;
   /// How many frames the kernel has dropped since the last call, as the socket's buffer was full.
   [[nodiscard]] std::uint64_t take_kernel_drops() const noexcept;
 
@@ -94,25 +93,18 @@ class packet_socket {
     std::size_t used = 0;
     std::vector<iovec> pieces;  // the header, then the buffers
   };
-  // Apart, so that the object can be moved.
-  struct shared_state {
-    traffic rx;
-    traffic tx;
-    std::atomic<bool> gone{false};
-  };
-
   packet_socket(vkring::fd socket, std::shared_ptr<vkring::buffer_pool> pool);
 
   bool refill(landing& at) noexcept;
   void land(landing& at, std::size_t size, const msghdr& message, vkring::frame& into) noexcept;
   std::size_t prepare(std::span<vkring::frame> frames) noexcept;
   void drop_first(vkring::frame& frame, int reason) noexcept;
-  void look_if_gone() noexcept;
 
   std::shared_ptr<vkring::buffer_pool> pool_;
   vkring::fd socket_;
   vkring::frame_offloads offloads_ = offloads();
-  std::unique_ptr<shared_state> state_;
+  traffic rx_;
+  traffic tx_;
   vkring::handle_cache<vkring::buffer_pool> cache_;
   std::vector<landing> landings_;
   std::vector<mmsghdr> incoming_;

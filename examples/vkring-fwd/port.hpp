@@ -28,7 +28,8 @@ namespace fwd {
 /// What a port has to know of the others before it is opened.
 struct port_context {
   std::shared_ptr<vkring::buffer_pool> pool;
-  bool forwards_tunnels;  ///< frames within UDP tunnels can be sent on
+  std::uint32_t buffer_size;  ///< of the pool, as it was asked for
+  bool forwards_tunnels;      ///< frames within UDP tunnels can be sent on
 };
 
 /// A TAP of this program.

@@ -52,7 +52,7 @@ result<void> session::open_ports() {
   for (std::size_t i = 0; i < options_.ports.size(); ++i) {
     const bool to_packet = options_.mode == traffic_mode::io &&
                            std::holds_alternative<packet_options>(options_.ports[i ^ 1]);
-    auto opened = open_port(options_.ports[i], {pool_, !to_packet});
+    auto opened = open_port(options_.ports[i], {pool_, options_.buffer_size, !to_packet});
     if (!opened) return fail(std::move(opened.error()));
     ports_.push_back(std::move(*opened));
   }

@@ -73,8 +73,11 @@ result<tap_port> tap_port::open(const tap_options& options, const port_context& 
   auto device = vkring::device::open(config_of(options, context), context.pool);
   if (!device) {
     vkring::error& why = device.error();
-    if (why.operation == "negotiate") return usage_error(why.object, why.hint);
-    return fail(std::move(why));
+    if (why.operation != "negotiate") return fail(std::move(why));
+    // The negotiation counts the header as well.
+    const bool size = why.object.starts_with("buffer-size=");
+    return usage_error(size ? "buffer-size=" + std::to_string(context.buffer_size) : why.object,
+                       why.hint);
   }
   return tap_port(std::move(*device), options);
 }

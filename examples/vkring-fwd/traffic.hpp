@@ -29,7 +29,7 @@ class pacer {
   using clock = std::chrono::steady_clock;
 
   /// `rate` frames per second; 0: no limit.
-  explicit pacer(std::uint64_t rate) : rate_(rate) {}
+  explicit pacer(std::uint64_t rate) : rate_(static_cast<std::int64_t>(rate)) {}
 
   /// How many of `wanted` frames may be sent now.
   [[nodiscard]] std::size_t allowance(clock::time_point now, std::size_t wanted) noexcept {
@@ -38,12 +38,12 @@ class pacer {
     // Anew from time to time, so that nothing overflows and a long stop is not made up for.
     if (const auto since = now - start_; since >= period) {
       start_ += since / period * period;
-      sent_ -= std::min(sent_, rate_ * static_cast<std::uint64_t>(since / period));
+      sent_ = std::max(sent_ - rate_ * (since / period), -rate_);
     }
-    const std::uint64_t due = due_until(now);
-    return due <= sent_ ? 0 : std::min<std::uint64_t>(due - sent_, wanted);
+    const std::int64_t due = due_until(now) - sent_;
+    return due <= 0 ? 0 : std::min(static_cast<std::size_t>(due), wanted);
   }
-  void sent(std::size_t frames) noexcept { sent_ += frames; }
+  void sent(std::size_t frames) noexcept { sent_ += static_cast<std::int64_t>(frames); }
   /// When it is time to look again: not for each frame, so that waking up is worth it.
   [[nodiscard]] clock::time_point next(clock::time_point now) const noexcept {
     const auto frame_at = start_ + std::chrono::nanoseconds((sent_ + 1) * 1'000'000'000 / rate_);
@@ -54,14 +54,13 @@ class pacer {
  private:
   static constexpr std::chrono::seconds period{1};
 
-  [[nodiscard]] std::uint64_t due_until(clock::time_point now) const noexcept {
-    const auto since = std::chrono::nanoseconds(now - start_).count();
-    return static_cast<std::uint64_t>(since) * rate_ / 1'000'000'000;
+  [[nodiscard]] std::int64_t due_until(clock::time_point now) const noexcept {
+    return std::chrono::nanoseconds(now - start_).count() * rate_ / 1'000'000'000;
   }
 
-  std::uint64_t rate_;
+  std::int64_t rate_;
   clock::time_point start_{};
-  std::uint64_t sent_ = 0;  // since start_
+  std::int64_t sent_ = 0;  // since start_
 };
 
 }  // namespace fwd
