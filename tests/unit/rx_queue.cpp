@@ -114,6 +114,26 @@ TEST_CASE("rx: buffers are posted whole, header and all, and refilled by receive
   });
 }
 
+TEST_CASE("rx: who finds nothing, or goes to sleep, leaves a full ring behind") {
+  for_each_mix(8, [](const bed_options& options) {
+    const auto pool = make_pool();
+    rx_bed bed(*pool, options);
+    bed.deliver(pattern(1, 60));
+    bed.publish();
+    CHECK(bed.receive().size() == 1);
+    CHECK(bed.device.avail(8) == 7);
+    CHECK(bed.receive().empty());
+    CHECK(bed.device.avail(8) == 8);
+    bed.deliver(pattern(2, 60));
+    bed.publish();
+    CHECK(bed.receive().size() == 1);
+    CHECK(bed.queue.enable_call() == notification::safe_to_sleep);
+    CHECK(bed.device.avail(8) == 8);
+    bed.queue.stop();
+    check_all_back(*pool);
+  });
+}
+
 TEST_CASE("rx: no more frames than there is room for, the rest stays") {
   const auto pool = make_pool();
   bed_options options;
@@ -131,7 +151,7 @@ TEST_CASE("rx: no more frames than there is room for, the rest stays") {
 
 TEST_CASE("rx: frames over any number of buffers, filled as the device likes") {
   for (const std::uint32_t header_bytes : {12u, 24u}) {
-    for (const std::size_t fill_up : {std::size_t{1}, std::size_t{57}, SIZE_MAX}) {
+    for (const std::size_t fill_up : {std::size_t{14}, std::size_t{57}, SIZE_MAX}) {
       for (std::size_t size = 1; size <= 8; ++size) {
         CAPTURE(header_bytes, fill_up, size);
         const auto pool = make_pool();
@@ -164,12 +184,44 @@ TEST_CASE("rx: frames over any number of buffers, filled as the device likes") {
   }
 }
 
-TEST_CASE("rx: a frame of no bytes, and a last buffer of none") {
+TEST_CASE("rx: a frame that is too short is dropped, whatever buffers it lies in") {
+  for (const bool mergeable : {false, true}) {
+    for (const std::uint32_t min_size : {0u, 1u, 14u}) {
+      CAPTURE(mergeable, min_size);
+      const auto pool = make_pool();
+      bed_options options;
+      options.rules.mergeable = mergeable;
+      options.rules.min_size = min_size;
+      rx_bed bed(*pool, options);
+      bed.deliver(pattern(1, min_size));
+      std::uint64_t short_ones = 0;
+      if (min_size != 0) {
+        ++short_ones;
+        bed.deliver(pattern(2, min_size - 1));
+      }
+      if (mergeable && min_size > 2) {
+        ++short_ones;
+        bed.deliver(pattern(3, min_size - 1), {}, -1, 5);
+      }
+      bed.deliver(pattern(4, 60));
+      bed.publish();
+      const auto got = bed.receive();
+      REQUIRE(got.size() == 2);
+      CHECK(got[0]);
+      CHECK(content_of(got[0]) == pattern(1, min_size));
+      CHECK(content_of(got[1]) == pattern(4, 60));
+      CHECK(bed.queue.counters().dropped() == short_ones);
+      CHECK(bed.queue.counters().drops[static_cast<std::size_t>(drop_reason::too_short)].value() ==
+            short_ones);
+    }
+  }
+}
+
+TEST_CASE("rx: a last buffer of no bytes") {
   const auto pool = make_pool();
   bed_options options;
   options.rules.mergeable = true;
   rx_bed bed(*pool, options);
-  bed.deliver({});
   const auto first = bed.take();
   const auto second = bed.take();
   virtio_net_hdr header;
@@ -179,11 +231,9 @@ TEST_CASE("rx: a frame of no bytes, and a last buffer of none") {
   bed.device.push_used(second.head, 0);
   bed.publish();
   const auto got = bed.receive();
-  REQUIRE(got.size() == 2);
-  CHECK(got[0]);
-  CHECK(got[0].size() == 0);
-  CHECK(got[1].buffers() == 2);
-  CHECK(got[1].size() == 20);
+  REQUIRE(got.size() == 1);
+  CHECK(got[0].buffers() == 2);
+  CHECK(got[0].size() == 20);
 }
 
 TEST_CASE("rx: without mergeable buffers nobody looks at num_buffers") {
@@ -482,6 +532,8 @@ TEST_CASE("rx: stop gives back what is in flight, used or not") {
           kept.push_back(std::move(one[0]));
         }
         bed.queue.stop();
+        CHECK(pool->available() == pool->size() - kept.size());
+        bed.queue.refill();  // a spent queue takes nothing
         CHECK(pool->available() == pool->size() - kept.size());
         kept.clear();  // a frame outlives its queue
         check_all_back(*pool);

@@ -34,6 +34,7 @@ class buffer_arena {
  public:
   using handle = buffer_handle;
   static constexpr std::size_t line = 64;
+  static constexpr std::size_t handle_alignment = line;
 
   /// Bytes of a block that holds `count` buffers with `capacity` bytes of payload each.
   [[nodiscard]] static constexpr std::size_t bytes(std::size_t count,

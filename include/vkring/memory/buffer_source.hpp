@@ -47,12 +47,16 @@ struct buffer_link {
 /// line before the payload. A source that cannot keep it says false. `mapper` and `link` are for
 /// handles without: `with_plain_header(h, false)`.
 ///
+/// A handle is 64 bits. Those without the mark, taken as a number, are multiples of
+/// `handle_alignment`, as pointers to buffers are: bit 0 is for the mark, bit 1 for the queues.
+///
 /// Thread-safety: `take` and `put` from any thread; the rest touches nothing shared.
 template <class S>
 concept buffer_source = requires(S& source, const S& constant, typename S::handle handle,
                                  std::span<typename S::handle> out,
                                  std::span<const typename S::handle> in) {
-  requires std::is_trivially_copyable_v<typename S::handle> && sizeof(handle) <= 8;
+  requires std::is_trivially_copyable_v<typename S::handle> && sizeof(handle) == 8;
+  requires S::handle_alignment >= 4;
   { source.take(out) }
   noexcept->std::same_as<std::size_t>;
   { source.put(in) }

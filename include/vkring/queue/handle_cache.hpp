@@ -22,15 +22,21 @@ class handle_cache {
  public:
   using handle = typename Source::handle;
 
-  /// Takes `burst` handles at a time, and has room for `most` to come back at once.
+  /// Takes `burst` handles at a time, and has room for `most` to come back at once. Keeps no more
+  /// than `burst` and half of `most`: what one queue hoards, another one lacks.
   handle_cache(Source& source, std::size_t burst, std::size_t most)
-      : source_(&source), handles_(burst + std::max(burst, most)), burst_(burst), most_(most) {}
+      : source_(&source),
+        handles_(2 * burst + 2 * most),
+        burst_(burst),
+        most_(most),
+        keep_(burst + most / 2) {}
   handle_cache(handle_cache&& other) noexcept
       : source_(other.source_),
         handles_(std::move(other.handles_)),
         count_(std::exchange(other.count_, 0)),
         burst_(other.burst_),
-        most_(other.most_) {}
+        most_(other.most_),
+        keep_(other.keep_) {}
   handle_cache& operator=(handle_cache&&) = delete;
   ~handle_cache() { flush(); }
 
@@ -50,13 +56,13 @@ class handle_cache {
 
   /// Room for as many handles as can come back at once: the caller writes them and says how many
   /// with `add`.
-  [[nodiscard]] handle* space() noexcept {
-    if (count_ > burst_) [[unlikely]]
-      make_space();
-    return handles_.data() + count_;
-  }
+  [[nodiscard]] handle* space() noexcept { return handles_.data() + count_; }
   /// `n` handles were written to `space`.
-  void add(std::size_t n) noexcept { count_ += n; }
+  void add(std::size_t n) noexcept {
+    count_ += n;
+    if (count_ > keep_) [[unlikely]]
+      return_surplus();
+  }
 
   /// Returns one handle.
   void put(handle h) noexcept {
@@ -77,9 +83,10 @@ class handle_cache {
   [[nodiscard]] Source& source() const noexcept { return *source_; }
 
  private:
-  // The oldest go: what was used last is still in this core's cache.
-  [[gnu::noinline]] void make_space() noexcept {
-    const std::size_t surplus = count_ - burst_ / 2;
+  // The oldest go: what was used last is still in this core's cache. Half a burst more than needed, so
+  // that one more handle does not bring the next call.
+  [[gnu::noinline]] void return_surplus() noexcept {
+    const std::size_t surplus = count_ - keep_ + burst_ / 2;
     source_->put({handles_.data(), surplus});
     std::copy_n(handles_.data() + surplus, count_ - surplus, handles_.data());
     count_ -= surplus;
@@ -90,6 +97,7 @@ class handle_cache {
   std::size_t count_ = 0;
   std::size_t burst_;
   std::size_t most_;
+  std::size_t keep_;
 };
 
 }  // namespace vkring::inline v0

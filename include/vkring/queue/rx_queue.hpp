@@ -56,7 +56,8 @@ class rx_queue {
     if (received != frames.size() && ring_.used_pending(1) != 0) [[unlikely]] {
       received += receive_any(frames.subspan(received));
     }
-    if (ring_.room() >= cache_.burst() / 2) refill();
+    // In whole bursts; but a device that has nothing to offer may be short of buffers for a large frame.
+    if (ring_.room() >= cache_.burst() / 2 || received == 0) refill();
     return received;
   }
 
@@ -99,8 +100,12 @@ class rx_queue {
     }
   }
 
-  /// Asks for a call when the next frame comes. `more_pending`: one is there already.
-  [[nodiscard]] notification enable_call() noexcept { return ring_.enable_call(); }
+  /// Asks for a call when the next frame comes. `more_pending`: one is there already. Whoever goes to
+  /// sleep leaves a full ring behind, as the device may need all of it for one frame.
+  [[nodiscard]] notification enable_call() noexcept {
+    if (ring_.room() != 0) refill();
+    return ring_.enable_call();
+  }
   void disable_call() noexcept { ring_.disable_call(); }
 
   /// After the device has stopped serving the ring: every buffer in flight goes to its source.
@@ -159,14 +164,15 @@ class rx_queue {
     const auto map = source().mapper();
     const std::uint32_t header_bytes = rules_.header_size;
     Source* const owner = &source();
-    const std::uint32_t capacity = owner->capacity();
+    const std::uint32_t shortest = rules_.min_size;
+    const std::uint32_t span = owner->capacity() - shortest;
     std::uint64_t extents = 0;
     const std::uint16_t received = ring_.reclaim_burst(
         pending, [&](std::size_t nth, handle h, std::uint32_t written)
                      __attribute__((always_inline)) {
                        frame& f = frames[nth];
                        const std::uint32_t size = written - header_bytes;
-                       if (size > capacity || access::source(f) != nullptr) [[unlikely]]
+                       if (size - shortest > span || access::source(f) != nullptr) [[unlikely]]
                          return false;
                        const std::byte* const header = map(h).payload - header_bytes;
                        if (Mergeable && num_buffers(header) != 1) [[unlikely]]
@@ -222,6 +228,11 @@ class rx_queue {
       last = h;
       if (left != 0) return true;
       const std::byte* const header = map(access::first(current)).payload - header_bytes;
+      if (current.size() < rules_.min_size) {
+        counters_.drop(drop_reason::too_short);
+        current.reset();
+        return true;
+      }
       virtio_net_hdr copy;
       const header_fault fault = take_header(copy, header, current.size());
       if (fault != header_fault::none) {

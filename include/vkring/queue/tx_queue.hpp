@@ -76,10 +76,13 @@ class tx_queue {
   }
 
   /// Sends frames in order and returns how many it consumed; those are empty now. Fewer than
-  /// `frames.size()` means that the ring is full, and the rest is still the caller's. A frame that
+  /// `frames.size()` means that the ring is full (or broken: `ring().breach()`), and the rest is still
+  /// the caller's. A frame that
   /// must not be sent is consumed as well: its buffers go back and `counters().drops` says why.
   /// Kicks the device once at most, if it asked for that.
   std::size_t send(std::span<frame> frames) noexcept {
+    // Not only when the ring is full: other queues may be waiting for these buffers.
+    if (ring_.in_flight() > ring_.size() / 2) reclaim();
     const std::size_t done = send_plain(frames);
     if (done != frames.size()) [[unlikely]]
       return send_rest(frames, done);
@@ -138,8 +141,7 @@ class tx_queue {
     return n;
   }
 
-  /// Asks for a call once the ring has room for at least half its size, or for anything at all when
-  /// less than that is in flight.
+  /// Asks for a call once the device has read half of what is in flight now. `more_pending`: it has.
   [[nodiscard]] notification enable_call() noexcept {
     return ring_.enable_call(ring_.in_flight() / 2);
   }
@@ -306,7 +308,12 @@ class tx_queue {
     for (std::size_t i = 0; i < segments.size(); ++i) {
       chain_[i + 1] = {segments[i].address, segments[i].length, false};
     }
-    if (!add_compound(segments.size() + 1, {h, 0, token})) return false;
+    if (!add_compound(segments.size() + 1, {h, 0, token})) {
+      // Back without the mark of a plain header, which it has no longer.
+      cache_.drop(1);
+      cache_.put(h);
+      return false;
+    }
     cache_.drop(1);
     counters_.frames.add(1);
     counters_.bytes.add(size);

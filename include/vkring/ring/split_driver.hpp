@@ -281,6 +281,10 @@ class virtqueue<split, driver_side, Token, Access> {
       }
     }
     used_ = used_seen_ = published_ = avail_;
+    // No room any more: nobody would take what came now.
+    mode_ = ring_mode::general;
+    free_ = 0;
+    until_fast_ = size_;
   }
 
   /// Marks the queue broken for a breach that was found in the buffers instead of in the ring.
