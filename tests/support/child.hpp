@@ -6,7 +6,11 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -68,6 +72,15 @@ class child {
   pid_t pid_ = -1;
   fd from_;
 };
+
+/// Gives this process a /dev/net/tun of its own with that mode: machines differ in theirs.
+inline bool own_tun_node(mode_t mode) {
+  return ::unshare(CLONE_NEWNS) == 0 &&
+         ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+         ::mount("none", "/dev/net", "tmpfs", 0, "mode=0755") == 0 &&
+         ::mknod("/dev/net/tun", S_IFCHR | 0600, ::makedev(10, 200)) == 0 &&
+         ::chmod("/dev/net/tun", mode) == 0;
+}
 
 /// Makes this process one of that user, without any capability.
 inline bool become(uid_t user, gid_t group) {
