@@ -20,8 +20,9 @@ namespace vkring::inline v0 {
 ///
 /// Made by whoever starts the worker, moved to its thread and destroyed there, before anybody closes
 /// the descriptors. No allocation after `make`, whose argument is the size of the sets to wait for.
-/// - `wait(set)` sleeps until something in the set is ready and says in `revents` what. An entry has
-///   the same descriptor each time, or -1; one for POLLIN alone is an eventfd. False: woken in vain.
+/// - `wait(set)` sleeps until something in the set is ready and says in `revents` what, which may be
+///   over by then. False: woken in vain. An entry has the same descriptor each time, or -1; one for
+///   POLLIN alone is an eventfd, any other a TAP, which is waited for with POLLRDBAND at least.
 /// - `drain(event)` is called for each eventfd that was found ready, before the next `wait`.
 /// - `write(tap, frames)` writes frames in their order, with their results, until the first that
 ///   fails; returns how many it tried, that one included.
