@@ -69,7 +69,7 @@ class guarded_source {
           std::all_of(line, payload - header_reserve, [](std::byte b) { return b == untouched; }));
     }
     source.put(all);
-    check_all_back(source);
+    check_all_back(source, false);
   }
   [[nodiscard]] std::span<std::byte> bytes() const { return block_.bytes(); }
 

@@ -277,15 +277,25 @@ inline std::shared_ptr<buffer_pool> make_pool(std::uint32_t buffers = 64, std::u
   return buffer_pool::make(options).value();
 }
 
-/// All buffers of a source are free, and each is so once. Takes them all for good.
+/// All buffers of a source are free, each is so once, and what is known about headers is true unless
+/// a device was free to write to them. Takes them all for good.
 template <class Source>
-void check_all_back(Source& source) {
+void check_all_back(Source& source, bool lawful_device = true) {
   CHECK(source.available() == source.size());
   std::vector<typename Source::handle> all(source.size() + 1);
   all.resize(source.take(all));
   REQUIRE(all.size() == source.size());
   std::vector<std::uintptr_t> payloads;
-  for (const auto each : all) payloads.push_back(Source::with_plain_header(each, false).bits);
+  bool plain_is_zero = true;
+  for (const auto each : all) {
+    const auto handle = Source::with_plain_header(each, false);
+    payloads.push_back(handle.bits);
+    if (!Source::plain_header(each)) continue;
+    const std::byte* const payload = source.mapper()(handle).payload;
+    plain_is_zero = plain_is_zero && std::all_of(payload - header_reserve, payload,
+                                                 [](std::byte b) { return b == std::byte{0}; });
+  }
+  CHECK((plain_is_zero || !lawful_device));
   std::sort(payloads.begin(), payloads.end());
   CHECK(std::adjacent_find(payloads.begin(), payloads.end()) == payloads.end());
 }
