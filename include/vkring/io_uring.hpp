@@ -81,15 +81,15 @@ class uring_io {
     if (forbidden_) plain_.drain(event);
   }
 
-  std::size_t write(int tap, std::span<outgoing_frame> frames) noexcept {
-    if (forbidden_) return plain_.write(tap, frames);
+  std::size_t write(int to, std::span<outgoing_frame> frames) noexcept {
+    if (forbidden_) return plain_.write(to, frames);
     // In a chain of links one is begun when the one before it is done, and none after a failure.
     io_uring_sqe* last = nullptr;
     std::size_t count = 0;
     for (outgoing_frame& each : frames) {
       io_uring_sqe* const sqe = io_uring_get_sqe(ring_.get());
       if (sqe == nullptr) break;
-      io_uring_prep_writev(sqe, tap, each.pieces, each.count, 0);
+      io_uring_prep_writev(sqe, to, each.pieces, each.count, 0);
       io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK);
       io_uring_sqe_set_data64(sqe, write_tag + count++);
       each.result = -ECANCELED;  // until it has another
@@ -100,7 +100,7 @@ class uring_io {
     for (writing_ = count; enter(static_cast<unsigned>(writing_)) && writing_ != 0;) {
     }
     // Not one is begun in a chain with a request that the kernel could not even accept.
-    if (frames.front().result == -ECANCELED) return plain_.write(tap, frames);
+    if (frames.front().result == -ECANCELED) return plain_.write(to, frames);
     std::size_t tried = 0;
     while (tried != count && frames[tried++].result >= 0) {
     }

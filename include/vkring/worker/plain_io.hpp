@@ -24,7 +24,7 @@ namespace vkring::inline v0 {
 ///   over by then. False: woken in vain. An entry has the same descriptor each time, or -1; one for
 ///   POLLIN alone is an eventfd, any other a TAP, which is waited for with POLLRDBAND at least.
 /// - `drain(event)` is called for each eventfd that was found ready, before the next `wait`.
-/// - `write(tap, frames)` writes frames in their order, with their results, until the first that
+/// - `write(to, frames)` writes frames in their order, with their results, until the first that
 ///   fails; returns how many it tried, that one included.
 template <class Io>
 concept worker_io = std::move_constructible<Io> &&
