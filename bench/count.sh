@@ -69,6 +69,8 @@ count() {
   count lease_tx send reclaim send+reclaim allocate fill
   count lease_rx receive release read
   count lease_rx/mergeable receive
+  count slot_tx commit reclaim commit+reclaim reserve fill
+  count slot_rx peek release peek+release read
   count device_tx pop push pop+push
   count device_rx pop push pop+push
 } >"$work/counts"

@@ -18,6 +18,7 @@
 #include <vkring/memory/table.hpp>
 #include <vkring/net/header.hpp>
 #include <vkring/queue/rx_queue.hpp>
+#include <vkring/queue/slots.hpp>
 #include <vkring/queue/tx_queue.hpp>
 #include <vkring/ring/split.hpp>
 
@@ -269,6 +270,92 @@ class lease_rx : public loopback {
   std::size_t received_ = 0;
 };
 
+/// Frames from the driver to the device, in slots.
+class slot_loopback_tx : public loopback {
+  using ring_type = virtqueue<split, driver_side, slot_frame*>;
+  using queue = slot_tx<ring_type, buffer_pool, no_notify>;
+
+ public:
+  explicit slot_loopback_tx(const loopback_options& o)
+      : loopback(o),
+        queue_(queue::make(ring_type(ring(), ring_terms()), *pool, rules(), no_notify{}).value()),
+        device_(*this) {}
+
+  void turn() noexcept {
+    reserve();
+    fill();
+    commit();
+    device_.pop();
+    device_.read(received);
+    device_.push(0);
+    reclaim();
+  }
+
+ private:
+  [[gnu::noinline]] void reserve() noexcept {
+    frames_ = queue_.reserve(options.burst);
+    end_of_verb();
+  }
+  [[gnu::noinline]] void fill() noexcept {
+    for (slot_frame* const f : frames_) {
+      f->resize(options.frame_bytes);
+      sent.put_number(f->payload().data());
+    }
+  }
+  [[gnu::noinline]] void commit() noexcept {
+    queue_.commit(frames_.size());
+    end_of_verb();
+  }
+  [[gnu::noinline]] void reclaim() noexcept {
+    queue_.reclaim();
+    end_of_verb();
+  }
+
+  queue queue_;
+  device_end device_;
+  std::span<slot_frame* const> frames_;
+};
+
+/// Frames from the device to the driver, in slots.
+class slot_loopback_rx : public loopback {
+  using ring_type = virtqueue<split, driver_side, slot_frame*>;
+  using queue = slot_rx<ring_type, buffer_pool, no_notify>;
+
+ public:
+  explicit slot_loopback_rx(const loopback_options& o)
+      : loopback(o),
+        queue_(queue::make(ring_type(ring(), ring_terms(), {}, queue::max_written(*pool, rules())),
+                           *pool, rules(), no_notify{})
+                   .value()),
+        device_(*this) {}
+
+  void turn() noexcept {
+    device_.pop();
+    device_.write(sent);
+    device_.push(static_cast<std::uint32_t>(header_size) + options.frame_bytes);
+    peek();
+    read();
+    release();
+  }
+
+ private:
+  [[gnu::noinline]] void peek() noexcept {
+    frames_ = queue_.peek(options.burst);
+    end_of_verb();
+  }
+  [[gnu::noinline]] void read() noexcept {
+    for (slot_frame* const f : frames_) received.take_number(f->payload().data());
+  }
+  [[gnu::noinline]] void release() noexcept {
+    queue_.release(frames_.size());
+    end_of_verb();
+  }
+
+  queue queue_;
+  device_end device_;
+  std::span<slot_frame* const> frames_;
+};
+
 /// The device side served by a bare ring: slot k of it has buffer k for ever.
 template <bool DeviceWritable>
 class device_loopback : public loopback {
@@ -316,7 +403,7 @@ class device_loopback : public loopback {
     (void)ring_.kick_needed();
   }
   void collect() noexcept {
-    ring_.reclaim(options.burst, [this](std::uint32_t nth, std::uint32_t) {
+    ring_.reclaim(options.burst, [&](std::uint32_t nth, std::uint32_t) {
       if constexpr (DeviceWritable) received.take_number(payload(nth));
     });
   }

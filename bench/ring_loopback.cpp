@@ -69,6 +69,8 @@ std::vector<bench_case> all_cases() {
     add_case<bench::lease_tx>(cases, "lease_tx", indirect);
     add_case<bench::lease_rx>(cases, "lease_rx", plain);
     add_case<bench::lease_rx>(cases, "lease_rx", mergeable);
+    add_case<bench::slot_loopback_tx>(cases, "slot_tx", plain);
+    add_case<bench::slot_loopback_rx>(cases, "slot_rx", plain);
     add_case<bench::device_tx>(cases, "device_tx", plain);
     add_case<bench::device_tx>(cases, "device_tx", indirect);
     add_case<bench::device_rx>(cases, "device_rx", plain);

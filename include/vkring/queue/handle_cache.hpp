@@ -14,10 +14,12 @@
 namespace vkring::inline v0 {
 
 /// A stack of free handles that belongs to one queue. It exchanges whole bursts with the source, so
-/// that the source's lock is rare, and absent where one thread takes and returns.
+/// that the source's lock is rare, and absent where one thread takes and returns. Without
+/// `KeepsPlain` it forgets at the source which headers are known to be zero, for a queue whose device
+/// writes them, and takes no handles back that know it.
 ///
 /// Thread-safety: the queue's thread only. Allocation: in the constructor only.
-template <buffer_source Source>
+template <buffer_source Source, bool KeepsPlain = true>
 class handle_cache {
  public:
   using handle = typename Source::handle;
@@ -42,12 +44,10 @@ class handle_cache {
 
   /// The handles to take next, `wanted` of them (at most one burst) or as many as the source has.
   /// The caller takes all that it wants from the end and says how many with `drop`.
-  [[nodiscard]] std::span<const handle> stock(std::size_t wanted) noexcept {
-    if (count_ < wanted) [[unlikely]] {
-      count_ += source_->take({handles_.data() + count_, burst_});
-    }
-    const std::size_t n = std::min(wanted, count_);
-    return {handles_.data() + count_ - n, n};
+  [[nodiscard, gnu::always_inline]] std::span<const handle> stock(std::size_t wanted) noexcept {
+    if (count_ < wanted) [[unlikely]]
+      wanted = restock(wanted);
+    return {handles_.data() + count_ - wanted, wanted};
   }
   /// The last `n` handles of `stock` were taken.
   void drop(std::size_t n) noexcept { count_ -= n; }
@@ -83,6 +83,16 @@ class handle_cache {
   [[nodiscard]] Source& source() const noexcept { return *source_; }
 
  private:
+  [[gnu::noinline]] std::size_t restock(std::size_t wanted) noexcept {
+    const std::span fresh(handles_.data() + count_, burst_);
+    const std::size_t n = source_->take(fresh);
+    if constexpr (!KeepsPlain) {
+      for (handle& h : fresh.first(n)) h = Source::with_plain_header(h, false);
+    }
+    count_ += n;
+    return std::min(wanted, count_);
+  }
+
   // The oldest go: what was used last is still in this core's cache. Half a burst more than needed, so
   // that one more handle does not bring the next call.
   [[gnu::noinline]] void return_surplus() noexcept {

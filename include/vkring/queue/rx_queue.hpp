@@ -14,6 +14,7 @@
 #include <vkring/core/endian.hpp>
 #include <vkring/memory/frame.hpp>
 #include <vkring/net/header.hpp>
+#include <vkring/queue/common.hpp>
 #include <vkring/queue/counters.hpp>
 #include <vkring/queue/handle_cache.hpp>
 #include <vkring/queue/rules.hpp>
@@ -51,14 +52,7 @@ class rx_queue {
   /// Frames that were not empty give their buffers back first. A frame whose header cannot be
   /// believed is dropped and counted.
   std::size_t receive(std::span<frame> frames) noexcept {
-    std::size_t received =
-        rules_.mergeable ? receive_burst<true>(frames) : receive_burst<false>(frames);
-    if (received != frames.size() && ring_.used_pending(1) != 0) [[unlikely]] {
-      received += receive_any(frames.subspan(received));
-    }
-    // In whole bursts; but a device that has nothing to offer may be short of buffers for a large frame.
-    if (ring_.room() >= cache_.burst() / 2 || received == 0) refill();
-    return received;
+    return rules_.mergeable ? receive_as<true>(frames) : receive_as<false>(frames);
   }
 
   /// Gives frames of this queue's source back to it through the queue's own stock, which costs no
@@ -83,21 +77,17 @@ class rx_queue {
 
   /// Puts buffers into the ring until it is full or the source is empty. `receive` does so; call it
   /// once before the device starts, and where the source had run dry.
-  void refill() noexcept {
-    std::uint32_t added = 0;
+  [[gnu::noinline]] void refill() noexcept {
     while (const std::uint16_t room = ring_.room()) {
-      const std::uint16_t count = post(room);
-      if (count == 0) break;
-      added += count;
+      const std::span<const handle> stock =
+          cache_.stock(std::min<std::size_t>(room, cache_.burst()));
+      if (stock.empty()) {
+        counters_.starved.add(1);
+        break;
+      }
+      if (post(stock) == 0) post_one(stock.back());
     }
-    if (added == 0) return;
-    ring_.publish();
-    if (ring_.kick_needed()) {
-      counters_.kicks.add(1);
-      notify_();
-    } else {
-      counters_.kicks_suppressed.add(1);
-    }
+    if (ring_.avail_position() != ring_.published_position()) publish();
   }
 
   /// Asks for a call when the next frame comes. `more_pending`: one is there already. Whoever goes to
@@ -127,69 +117,113 @@ class rx_queue {
     return std::min<std::size_t>(64, ring.size());
   }
 
-  // Adds one burst of buffers, unpublished.
-  std::uint16_t post(std::uint16_t room) noexcept {
-    const std::span<const handle> stock = cache_.stock(std::min<std::size_t>(room, cache_.burst()));
-    if (stock.empty()) {
-      counters_.starved.add(1);
-      return 0;
+  template <bool Mergeable>
+  std::size_t receive_as(std::span<frame> frames) noexcept {
+    std::size_t received = receive_burst<Mergeable>(frames);
+    if (received != frames.size() && ring_.used_pending(1) != 0) [[unlikely]] {
+      received += receive_any(frames.subspan(received));
     }
+    // In whole bursts; but a device that has nothing to offer may be short of buffers for a large frame.
+    const std::uint16_t room = ring_.room();
+    if (room < cache_.burst() / 2 && received != 0) return received;
+    if (room <= cache_.size() && post(cache_.stock(room)) != 0) [[likely]] {
+      publish();
+    } else {
+      refill();
+    }
+    return received;
+  }
+
+  [[gnu::always_inline]] void publish() noexcept { detail::publish(ring_, counters_, notify_); }
+
+  // Adds buffers from the stock, unpublished: all of them, or none in general mode.
+  [[gnu::always_inline]] std::uint16_t post(std::span<const handle> stock) noexcept {
     const auto map = source().mapper();
-    const std::uint32_t header_bytes = rules_.header_size;
-    const std::uint32_t length = max_written(source(), rules_);
+    const std::uint64_t header_bytes = rules_.header_size;
+    const std::uint64_t length = max_written(source(), rules_);
+    const handle* const handles = stock.data();
     const auto take = [&](burst_buffer<handle> & fresh, std::size_t nth)
         __attribute__((always_inline)) {
-      const handle h = Source::with_plain_header(stock[nth], false);
+      const handle h = handles[nth];
       fresh.address = map(h).address - header_bytes;
       fresh.length = length;
       fresh.token = h;
       return true;
     };
-    const auto wanted = static_cast<std::uint16_t>(stock.size());
-    std::uint16_t added = ring_.template add_burst<true>(wanted, take);
-    for (burst_buffer<handle> fresh; added != wanted; ++added) {  // general mode
-      take(fresh, added);
-      const chain_buffer buffer{fresh.address, length, true};
-      ring_.try_add({&buffer, 1}, fresh.token);
-    }
+    const std::uint16_t added =
+        ring_.template add_burst<true>(static_cast<std::uint32_t>(stock.size()), take);
     cache_.drop(added);
     return added;
   }
 
+  // Adds one buffer from the stock in any mode; there is room.
+  void post_one(handle h) noexcept {
+    const chain_buffer buffer{source().mapper()(h).address - rules_.header_size,
+                              max_written(source(), rules_), true};
+    ring_.try_add({&buffer, 1}, h);
+    cache_.drop(1);
+  }
+
   // The hot case: frames in one buffer each, in ring order. Stops at the first that is not.
   template <bool Mergeable>
-  std::size_t receive_burst(std::span<frame> frames) noexcept {
-    const auto max = static_cast<std::uint16_t>(std::min<std::size_t>(frames.size(), ring_.size()));
-    const std::uint16_t pending = std::min(ring_.used_pending(max), max);
+  [[gnu::always_inline]] std::size_t receive_burst(std::span<frame> frames) noexcept {
+    const std::size_t pending =
+        std::min<std::size_t>(ring_.used_pending(frames.size()), frames.size());
     const auto map = source().mapper();
     const std::uint32_t header_bytes = rules_.header_size;
+    const std::ptrdiff_t header_offset = -std::ptrdiff_t{header_bytes};
     Source* const owner = &source();
-    const std::uint32_t shortest = rules_.min_size;
-    const std::uint32_t span = owner->capacity() - shortest;
+    frame* const out = frames.data();
+    const std::uint64_t shortest = access::one_buffer + rules_.min_size;
     std::uint64_t extents = 0;
-    const std::uint16_t received = ring_.reclaim_burst(
-        pending, [&](std::size_t nth, handle h, std::uint32_t written)
-                     __attribute__((always_inline)) {
-                       frame& f = frames[nth];
-                       const std::uint32_t size = written - header_bytes;
-                       if (size - shortest > span || access::source(f) != nullptr) [[unlikely]]
-                         return false;
-                       const std::byte* const header = map(h).payload - header_bytes;
-                       if (Mergeable && num_buffers(header) != 1) [[unlikely]]
-                         return false;
-                       const std::uint64_t extent = access::one_buffer + size;
-                       access::extent(f) = extent;
-                       if (flags_and_gso(header) != 0) [[unlikely]] {
-                         if (take_header(access::header(f), header, size) != header_fault::none)
-                           return false;
-                         access::extent(f) |= access::offload;
-                       }
-                       access::first(f) = h;
-                       access::source(f) = owner;
-                       extents += extent;
-                       return true;
-                     });
-    return count(received, extents - received * access::one_buffer);
+    bool any_offload = false;
+    const auto keep = [&](std::size_t nth, handle h, std::uint32_t beyond)
+        __attribute__((always_inline)) {
+      frame& f = out[nth];
+      if (access::source(f) != nullptr) [[unlikely]]
+        return false;
+      const std::byte* const header = map(h).payload + header_offset;
+      if (Mergeable && num_buffers(header) != 1) [[unlikely]]
+        return false;
+      const std::uint64_t extent = shortest + beyond;
+      access::extent(f) = extent;
+      access::first(f) = h;
+      access::source(f) = owner;
+      extents += extent;
+      if (detail::flags_and_gso(header) != 0) [[unlikely]] {
+        access::extent(f) |= access::offload;
+        any_offload = true;
+      }
+      return true;
+    };
+    const std::uint16_t received = ring_.reclaim_burst(static_cast<std::uint32_t>(pending), keep,
+                                                       header_bytes + rules_.min_size);
+    const std::uint64_t bytes = extents - received * access::one_buffer;
+    if (any_offload) [[unlikely]]
+      return settle(frames.first(received), bytes);
+    return count(received, bytes);
+  }
+
+  // Takes the headers of the frames that are marked as having one, and drops those that cannot be
+  // believed. Returns how many frames are left.
+  [[gnu::noinline]] std::size_t settle(std::span<frame> frames, std::uint64_t bytes) noexcept {
+    const auto map = source().mapper();
+    std::size_t kept = 0;
+    for (frame& f : frames) {
+      if ((access::extent(f) & access::offload) != 0) {
+        const std::byte* const header = map(access::first(f)).payload - rules_.header_size;
+        const header_fault fault = take_header(access::header(f), header, f.size());
+        if (fault != header_fault::none) {
+          counters_.drop(fault);
+          bytes -= f.size();
+          f.reset();
+          continue;
+        }
+      }
+      if (&f != &frames[kept]) frames[kept] = std::move(f);
+      ++kept;
+    }
+    return count(kept, bytes);
   }
 
   // Frames of any kind, in any mode of the ring. With mergeable buffers, a frame lies in as many as
@@ -275,11 +309,6 @@ class rx_queue {
     return check_rx_header(to, size, rules_.offloads);
   }
 
-  // The two bytes that are zero on a frame with nothing left to do. One load: the device may still
-  // be writing, and what is decided here is not decided again.
-  [[nodiscard]] static std::uint16_t flags_and_gso(const std::byte* header) noexcept {
-    return direct::load(reinterpret_cast<const std::uint16_t&>(*header));
-  }
   [[nodiscard]] static std::uint16_t num_buffers(const std::byte* header) noexcept {
     return direct::load(reinterpret_cast<const std::uint16_t&>(header[10]));
   }
@@ -287,7 +316,7 @@ class rx_queue {
   Ring ring_;
   frame_rules rules_;
   [[no_unique_address]] Notify notify_;
-  handle_cache<Source> cache_;
+  handle_cache<Source, false> cache_;
   queue_counters counters_;
 };
 

@@ -9,12 +9,12 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <utility>
 #include <vector>
 #include <vkring/memory/frame.hpp>
 #include <vkring/net/header.hpp>
+#include <vkring/queue/common.hpp>
 #include <vkring/queue/counters.hpp>
 #include <vkring/queue/handle_cache.hpp>
 #include <vkring/queue/rules.hpp>
@@ -171,54 +171,43 @@ class tx_queue {
     std::uint64_t token;    // of the segments
   };
 
-  void publish() noexcept {
-    ring_.publish();
-    if (ring_.kick_needed()) {
-      counters_.kicks.add(1);
-      notify_();
-    } else {
-      counters_.kicks_suppressed.add(1);
-    }
-  }
+  [[gnu::always_inline]] void publish() noexcept { detail::publish(ring_, counters_, notify_); }
 
   // The hot case: frames in one buffer each, with nothing in their header. Stops at the first frame
   // that is not, or when the ring is full; returns how many it sent.
   [[gnu::always_inline]] std::size_t send_plain(std::span<frame> frames) noexcept {
-    const auto count =
-        static_cast<std::uint16_t>(std::min<std::size_t>(ring_.room(), frames.size()));
+    const std::size_t count = std::min<std::size_t>(ring_.room(), frames.size());
     const auto map = cache_.source().mapper();
     Source* const source = &cache_.source();
-    const std::uint32_t header_bytes = rules_.header_size;
-    // An extent minus `shortest` tells it all: one buffer with a plain header in front of it, and
-    // nothing else wanted, long enough and within the buffer.
-    const std::uint64_t shortest = access::plain_header | access::one_buffer | rules_.min_size;
-    const std::uint64_t span = source->capacity() - rules_.min_size;
-    const std::uint64_t extent_to_length =
-        header_bytes - (access::plain_header | access::one_buffer);
-    std::uint64_t extents = 0;
-    const std::uint16_t sent = ring_.template add_burst<false>(
-        count, [&](burst_buffer<tx_token> & fresh, std::size_t nth) __attribute__((always_inline)) {
-          frame& f = frames[nth];
-          std::uint64_t extent = access::extent(f);
-          const handle h = access::first(f);
-          if (access::source(f) != source) [[unlikely]]
-            return false;
-          if (extent - shortest > span) [[unlikely]] {
-            extent |= access::plain_header;
-            if (extent - shortest > span) return false;
-            clear_header(map(h).payload);
-          }
-          fresh.address = map(h).address - header_bytes;
-          fresh.length = extent + extent_to_length;
-          fresh.token = {std::bit_cast<std::uint64_t>(Source::with_plain_header(h, true))};
-          extents += extent;
-          access::source(f) = nullptr;
-          return true;
-        });
-    // Only the bytes differ from extent to extent.
-    const std::uint64_t bytes = extents - sent * (access::plain_header | access::one_buffer);
+    const std::uint64_t header_bytes = rules_.header_size;
+    const std::uint64_t minus_shortest = minus_shortest_;
+    const std::uint64_t span = span_;
+    const std::uint64_t extent_to_length = extent_to_length_;
+    frame* const in = frames.data();
+    std::uint64_t lengths = 0;
+    const auto take = [&](burst_buffer<tx_token> & fresh, std::size_t nth)
+        __attribute__((always_inline)) {
+      frame& f = in[nth];
+      std::uint64_t extent = access::extent(f);
+      const handle h = access::first(f);
+      if (access::source(f) != source) [[unlikely]]
+        return false;
+      if (extent + minus_shortest > span) [[unlikely]] {
+        extent |= access::plain_header;
+        if (extent + minus_shortest > span) return false;
+        detail::clear_header(map(h).payload);
+      }
+      fresh.address = map(h).address - header_bytes;
+      fresh.length = extent + extent_to_length;
+      fresh.token = {std::bit_cast<std::uint64_t>(Source::with_plain_header(h, true))};
+      lengths += fresh.length;
+      access::source(f) = nullptr;
+      return true;
+    };
+    const std::uint16_t sent =
+        ring_.template add_burst<false>(static_cast<std::uint32_t>(count), take);
     counters_.frames.add(sent);
-    counters_.bytes.add(bytes);
+    counters_.bytes.add(lengths - sent * std::uint64_t{rules_.header_size});
     return sent;
   }
 
@@ -358,21 +347,23 @@ class tx_queue {
 
   void put_header(std::byte* payload, const virtio_net_hdr& header) noexcept {
     if (header.is_plain()) {
-      clear_header(payload);
+      detail::clear_header(payload);
     } else {
       store_header(payload - rules_.header_size, rules_.header_size, header);
     }
   }
 
-  // All of the reserve, so that a header of any size is zero afterwards.
-  static void clear_header(std::byte* payload) noexcept {
-    std::memset(payload - header_reserve, 0, header_reserve);
-  }
+  // An extent minus that of the shortest frame tells whether it is one buffer with a plain header in
+  // front of it, nothing else wanted, long enough and within the buffer. Kept as what to add.
+  static constexpr std::uint64_t plain_extent = access::plain_header | access::one_buffer;
 
   Ring ring_;
   frame_rules rules_;
   [[no_unique_address]] Notify notify_;
   handle_cache<Source> cache_;
+  std::uint64_t minus_shortest_ = 0 - (plain_extent | rules_.min_size);
+  std::uint64_t span_ = cache_.source().capacity() - rules_.min_size;
+  std::uint64_t extent_to_length_ = rules_.header_size - plain_extent;
   queue_counters counters_;
   std::uint32_t compounds_in_flight_ = 0;
   std::vector<compound> compounds_;

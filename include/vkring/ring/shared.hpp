@@ -22,6 +22,7 @@
 #include <atomic>
 #include <concepts>
 #include <cstdint>
+#include <cstring>
 #include <vkring/core/endian.hpp>
 
 namespace vkring::inline v0 {
@@ -37,6 +38,15 @@ struct direct {
   [[nodiscard]] static T load(const T& word) noexcept {
     // atomic_ref takes no const object before C++26; nothing is written through it here.
     return little(std::atomic_ref<T>(const_cast<T&>(word)).load(std::memory_order_relaxed));
+  }
+  /// Two adjacent words, `first` in the low half, by one load that orders nothing. Each is read once.
+  [[nodiscard]] static std::uint64_t load_pair(const std::uint32_t& first) noexcept {
+    // Not an atomic_ref, as the pair need not be aligned to its size. Where the device keeps to the
+    // protocol, B orders this load; where it does not, whatever is read gets checked.
+    std::uint64_t pair;
+    std::memcpy(&pair, &first, sizeof pair);
+    std::atomic_signal_fence(std::memory_order_acquire);  // never read again instead of kept
+    return little(pair);
   }
   /// One store that orders nothing. Also keeps compilers from merging stores into slower vectors.
   template <std::unsigned_integral T>

@@ -4,6 +4,7 @@
 
 // The driver side of a split virtqueue.
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -127,7 +128,7 @@ class virtqueue<split, driver_side, Token, Access> {
   /// general mode, where `try_add` has to do. `count` is at most `room()`. The hot path of sending
   /// and refilling.
   template <bool DeviceWritable, class Generate>
-  [[gnu::always_inline]] std::uint16_t add_burst(std::uint16_t count,
+  [[gnu::always_inline]] std::uint16_t add_burst(std::uint32_t count,
                                                  Generate&& generate) noexcept {
     if (mode_ != ring_mode::fast) [[unlikely]]
       return 0;
@@ -150,16 +151,47 @@ class virtqueue<split, driver_side, Token, Access> {
     return static_cast<std::uint16_t>(added);
   }
 
+  /// Adds up to `count` chains like `add_burst`, each with the address and the token that its slot
+  /// had last: `generate(length, nth)` fills in the length alone.
+  template <bool DeviceWritable, class Generate>
+  [[gnu::always_inline]] std::uint16_t add_bound(std::uint32_t count,
+                                                 Generate&& generate) noexcept {
+    if (mode_ != ring_mode::fast) [[unlikely]]
+      return 0;
+    split_descriptor* const descriptors = ring_.descriptors();
+    const std::uint32_t added = for_each_slot(
+        avail_.value(), count,
+        mask_, [&](std::size_t slot, std::size_t nth) __attribute__((always_inline)) {
+          std::uint64_t length;
+          if (!generate(length, nth)) return false;
+          Access::store(descriptors[slot].rest,
+                        split_descriptor::pack(length, DeviceWritable ? descriptor_write : 0));
+          return true;
+        });
+    avail_ += added;
+    return static_cast<std::uint16_t>(added);
+  }
+
+  /// Adds `count` chains, at most `room()`, each as its slot had it last, which takes no access to the
+  /// ring at all. Returns how many: none in general mode.
+  std::uint16_t add_again(std::uint16_t count) noexcept {
+    if (mode_ != ring_mode::fast) [[unlikely]]
+      return 0;
+    avail_ += count;
+    return count;
+  }
+
   /// Makes everything that was added visible to the device.
   void publish() noexcept {
-    published_ = avail_;
-    Access::publish_avail(ring_.avail_index(), avail_.value());
+    const ring_index now = avail_;
+    published_ = now;
+    Access::publish_avail(ring_.avail_index(), now.value());
   }
 
   /// Whether the device asked to be kicked for what was published since this was last asked, which
   /// has to be less than 65536 chains ago.
   /// Source: virtio 1.3 sections 2.7.10 and 2.7.13.4.1.
-  [[nodiscard]] bool kick_needed() noexcept {
+  [[nodiscard, gnu::always_inline]] bool kick_needed() noexcept {
     const ring_index before = kick_checked_;
     kick_checked_ = published_;
     Access::before_kick_check();
@@ -171,7 +203,7 @@ class virtqueue<split, driver_side, Token, Access> {
 
   /// How many used chains wait to be reclaimed, looking at the device's index only if fewer than
   /// `enough` are known of. 0 on a broken queue.
-  [[nodiscard]] std::uint16_t used_pending(std::uint16_t enough) noexcept {
+  [[nodiscard, gnu::always_inline]] std::uint16_t used_pending(std::size_t enough) noexcept {
     if (breach_.is_set()) [[unlikely]]
       return 0;
     if (used_seen_ - used_ < enough) {
@@ -189,24 +221,33 @@ class virtqueue<split, driver_side, Token, Access> {
   /// come back one by one in the order in which they were added; returns how many. The hot path:
   /// what is left is for `reclaim`.
   ///
-  /// `sink(nth, token, written)` is called for each, or `sink(nth, token)` for chains that the device
-  /// only reads, `nth` counting from 0. It may return false to leave its chain to `reclaim`, and has
-  /// to if `written` is more than the buffer can hold: the device says so, and nobody has checked.
+  /// `sink(nth, token, beyond)` is called for each, `nth` counting from 0 and `beyond` being what the
+  /// device wrote more than `least` bytes; chains with less end the burst, as do those with more than
+  /// they can hold. `sink(nth, token)` serves chains that the device only reads. It may return false
+  /// to leave its chain to `reclaim`.
   template <class Sink>
-  [[gnu::always_inline]] std::uint16_t reclaim_burst(std::uint16_t count, Sink&& sink) noexcept {
-    if (mode_ != ring_mode::fast || batch_left_ != 0) [[unlikely]]
+  [[gnu::always_inline]] std::uint16_t reclaim_burst(std::uint32_t count, Sink&& sink,
+                                                     std::uint32_t least = 0) noexcept {
+    if (mode_ != ring_mode::fast || batch_left_ != 0 || least > max_written_) [[unlikely]]
       return 0;
     const used_element* const elements = ring_.used_elements();
     const Token* const tokens = tokens_.data();
+    const std::uint64_t most_beyond = max_written_ - least;
+    const std::uint64_t minus_least = 0 - (std::uint64_t{least} << 32);
     const std::uint32_t done = for_each_slot(
         used_.value(), count,
         mask_, [&](std::size_t slot, std::size_t nth) __attribute__((always_inline)) {
-          if (Access::load(elements[slot].id) != slot) [[unlikely]]
-            return false;
           if constexpr (std::is_invocable_v<Sink&, std::size_t, Token>) {
+            if (Access::load(elements[slot].id) != slot) [[unlikely]]
+              return false;
             return sink(nth, tokens[slot]);
           } else {
-            return sink(nth, tokens[slot], Access::load(elements[slot].length));
+            // With another id than the slot's, bits above the length are left over.
+            const std::uint64_t beyond =
+                std::rotl(load_element(elements[slot]) + (minus_least - slot), 32);
+            if (beyond > most_beyond) [[unlikely]]
+              return false;
+            return sink(nth, tokens[slot], static_cast<std::uint32_t>(beyond));
           }
         });
     used_ += done;
@@ -324,6 +365,16 @@ class virtqueue<split, driver_side, Token, Access> {
       return true;
     } else {
       return sink(token, written);
+    }
+  }
+
+  // A used element as one word, the id in its low half. Whoever watches the accesses sees two words.
+  [[nodiscard]] static std::uint64_t load_element(const used_element& element) noexcept {
+    if constexpr (std::is_same_v<Access, direct>) {
+      return direct::load_pair(element.id);
+    } else {
+      const std::uint64_t id = Access::load(element.id);
+      return id | std::uint64_t{Access::load(element.length)} << 32;
     }
   }
 

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_QUEUE_COMMON_HPP
+#define VKRING_QUEUE_COMMON_HPP
+
+// What every kind of queue does with its ring and with the headers in its buffers.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vkring/memory/buffer_source.hpp>
+#include <vkring/queue/counters.hpp>
+#include <vkring/ring/shared.hpp>
+
+namespace vkring::inline v0::detail {
+
+// Shows the device what was added, and kicks it if it asked for that.
+template <class Ring, class Notify>
+[[gnu::always_inline]] inline void publish(Ring& ring, queue_counters& counters,
+                                           Notify& notify) noexcept {
+  ring.publish();
+  if (ring.kick_needed()) {
+    counters.kicks.add(1);
+    notify();
+  } else {
+    counters.kicks_suppressed.add(1);
+  }
+}
+
+// All of the reserve before a payload, so that a header of any size is zero afterwards.
+inline void clear_header(std::byte* payload) noexcept {
+  std::memset(payload - header_reserve, 0, header_reserve);
+}
+
+// The two bytes of a header that are zero on a frame with nothing left to do. One load: the device may
+// still be writing, and what is decided here is not decided again.
+[[nodiscard]] inline std::uint16_t flags_and_gso(const std::byte* header) noexcept {
+  return direct::load(reinterpret_cast<const std::uint16_t&>(*header));
+}
+
+}  // namespace vkring::inline v0::detail
+
+#endif  // VKRING_QUEUE_COMMON_HPP
