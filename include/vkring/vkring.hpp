@@ -39,11 +39,15 @@
 #include <vkring/net/segment.hpp>
 #include <vkring/net/tun_offload.hpp>
 #include <vkring/net/wanted.hpp>
+#include <vkring/queue/common.hpp>
 #include <vkring/queue/counters.hpp>
 #include <vkring/queue/forward.hpp>
 #include <vkring/queue/handle_cache.hpp>
 #include <vkring/queue/rules.hpp>
 #include <vkring/queue/rx_queue.hpp>
+#include <vkring/queue/slot_frame.hpp>
+#include <vkring/queue/slot_queue.hpp>
+#include <vkring/queue/slots.hpp>
 #include <vkring/queue/statistics.hpp>
 #include <vkring/queue/tx_queue.hpp>
 #include <vkring/ring/chain.hpp>
