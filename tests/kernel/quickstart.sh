@@ -5,9 +5,10 @@
 set -u
 
 left_behind() {
-  ip netns list | grep vkring- | sort
+  # Named as the script names them: other tests may be running.
+  ip netns list | grep -E '^vkring-(outside|plane|kernel)-' | sort
   ip -o link show | grep -c .
-  pgrep -x vkring-fwd
+  pgrep -f 'netns=vkring-(kernel|plane)-'
 }
 before=$(left_behind)
 "$VKRING_SOURCE_DIR/examples/quickstart.sh" </dev/null || exit 1
