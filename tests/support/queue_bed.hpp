@@ -8,8 +8,10 @@
 #include <catch2/catch.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "ring/arena.hpp"
@@ -161,6 +163,22 @@ class tx_bed : public ring_bed {
     fill(made, payload);
     made.set_header(header);
     return made;
+  }
+  /// A frame of one buffer for each size, with different content.
+  frame make_chain(std::uint32_t seed, std::initializer_list<std::size_t> sizes) {
+    frame whole;
+    for (const std::size_t size : sizes) {
+      frame part = make(pattern(seed++, size));
+      if (!whole) {
+        whole = std::move(part);
+      } else {
+        REQUIRE(whole.append(std::move(part)));
+      }
+    }
+    return whole;
+  }
+  [[nodiscard]] std::uint64_t drops(drop_reason reason) const {
+    return queue.counters().drops[static_cast<std::size_t>(reason)].value();
   }
   /// Whether the queue consumed the frame.
   bool send(frame& one) { return queue.send({&one, 1}) == 1; }
