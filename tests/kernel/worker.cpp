@@ -87,15 +87,20 @@ TEST_CASE("worker: large TCP and UDP frames both ways, in one piece") {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   random_source random(1);
-  for (const bool v6 : {false, true}) {
+  for (const unsigned kind : {0u, 1u, 2u, 3u}) {
+    const bool v6 = (kind & 1) != 0;
+    const bool tcp = (kind & 2) == 0;
     device_config config;
     config.wanted.offloads.csum = config.wanted.offloads.tso4 = config.wanted.offloads.tso6 =
         want::required;
     device_bed bed(*ns, std::move(config), {}, v6 ? 0x86dd : 0x0800, true);
+    // Since Linux 6.2, and through a packet socket later still.
+    if (!tcp && !(bed.it.plan().tx.uso && bed.it.plan().rx.uso)) continue;
     for (const std::size_t payload : {3000u, 20'000u, 65'400u}) {
-      CAPTURE(v6, payload);
+      CAPTURE(v6, tcp, payload);
       packet_recipe recipe;
       recipe.v6 = v6;
+      recipe.tcp = tcp;
       recipe.payload = payload;
       const built_packet packet = build(recipe, random);
       const virtio_net_hdr header = header_for(recipe, packet, 1448);
@@ -174,8 +179,15 @@ TEST_CASE("worker: a larger MTU at run time, with mergeable buffers") {
   if (!ns) return skip(no_netns);
   device_bed bed(*ns, plain_config());
   REQUIRE(bed.it.set_mtu(9000));
+  // The first one tells that buffers are to be lined up for such frames.
+  for (std::uint32_t i = 0; i < 20; ++i) {
+    REQUIRE(bed.wire.send(numbered_frame(i, 9000)) == 0);
+    std::optional<tap_wire::received> here;
+    REQUIRE(eventually([&] { return (here = bed.receive(0)).has_value(); }));
+    CHECK(number_of(here->frame) == i);
+  }
+  CHECK(bed.it.worker_statistics(0).rx_spilled.value() == 1);
   CHECK(bed.from_kernel(300, 9000) == "");
-  CHECK(bed.it.worker_statistics(0).rx_spilled.value() != 0);
   CHECK(bed.to_kernel(0, 300, 9000) == "");
 
   SECTION("more than the whole ring holds is dropped, and the rest goes on") {
@@ -256,6 +268,8 @@ TEST_CASE("worker: threads run on the CPUs that were asked for, and take no sign
   config.wanted.queue_pairs = 2;
   config.worker.cpus = {0};
   device_bed bed(*ns, std::move(config));
+  // A thread that is still on its way has all signals blocked.
+  REQUIRE(others_fall_asleep(bed.it.error_event().fd()));
   std::size_t workers = 0;
   for (const std::string& task : tasks()) {
     if (std::find(before.begin(), before.end(), task) != before.end()) continue;

@@ -276,6 +276,9 @@ class tap_queue {
       spilled_at_ = lined_up_.bytes();
       spilled_ = frame_bytes_ - spilled_at_;
       if (queue_.mergeable) counters_.rx_spilled.add(1);
+      // Somebody may have raised the MTU: the next such frame is to find its place at once.
+      queue_.usual_frame =
+          std::max<std::size_t>(queue_.usual_frame, frame_bytes_ - queue_.header_bytes);
     }
     return true;
   }
