@@ -54,7 +54,7 @@ struct tap_options {
 struct packet_options {
   std::string iface;
   std::string netns;
-  bool qdisc_bypass = true;
+  bool qdisc_bypass = false;
 };
 
 using port_options = std::variant<tap_options, packet_options>;

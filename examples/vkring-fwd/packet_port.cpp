@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <cerrno>
+#include <string>
 #include <utility>
+#include <vector>
 #include <vkring/kernel/netns.hpp>
 
 #include "port.hpp"
@@ -9,6 +11,34 @@ namespace fwd {
 
 using vkring::fail;
 using vkring::result;
+
+namespace {
+
+// There is nothing to negotiate, but the same to be said.
+std::vector<vkring::feature_decision> offload_lines(const vkring::frame_offloads& rx,
+                                                    const vkring::frame_offloads& tx) {
+  constexpr const char* kernel = "kernel";
+  constexpr const char* bypass = "qdisc-bypass=on: the kernel segments nothing then";
+  std::vector<vkring::feature_decision> lines = {{"vnet-hdr", kernel, true, {}}};
+  const auto line = [&](const std::string& feature, bool receives, bool sends) {
+    if (receives == sends) {
+      lines.push_back({feature, receives ? kernel : "nobody", receives,
+                       receives ? "" : "the kernel's header has no room for it"});
+      return;
+    }
+    lines.push_back({feature + "-rx", kernel, true, {}});
+    lines.push_back({feature + "-tx", "nobody", false, bypass});
+  };
+  line("csum", rx.csum, tx.csum);
+  line("tso4", rx.tso4, tx.tso4);
+  line("tso6", rx.tso6, tx.tso6);
+  line("ecn", rx.ecn, tx.ecn);
+  line("uso", rx.uso, tx.uso);
+  line("udp-tunnel", rx.udp_tunnel, tx.udp_tunnel);
+  return lines;
+}
+
+}  // namespace
 
 result<packet_port> packet_port::open(const packet_options& options, const port_context& context) {
   std::optional<vkring::netns> where;
@@ -58,16 +88,7 @@ port_report packet_port::counters() {
   report.name = name();
   report.kind = "af_packet";
   report.backend = "socket";
-  const vkring::frame_offloads offloads = packet_socket::offloads();
-  constexpr const char* kernel = "kernel";
-  report.negotiation = {{"vnet-hdr", kernel, true, {}},
-                        {"csum", kernel, offloads.csum, {}},
-                        {"tso4", kernel, offloads.tso4, {}},
-                        {"tso6", kernel, offloads.tso6, {}},
-                        {"ecn", kernel, offloads.ecn, {}},
-                        {"uso", offloads.uso ? kernel : "nobody", offloads.uso,
-                         offloads.uso ? "" : "Linux has it since 6.2"},
-                        {"udp-tunnel", "nobody", false, "a packet socket's header has no room"}};
+  report.negotiation = offload_lines(socket_->may_receive(), socket_->may_send());
   kernel_drops_ += socket_->take_kernel_drops();
   report.kernel_rx_dropped = kernel_drops_;
   if (const auto state = link_.read()) {

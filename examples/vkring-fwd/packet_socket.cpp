@@ -77,13 +77,6 @@ std::optional<vlan> stripped_tag(const msghdr& message) noexcept {
 
 }  // namespace
 
-vkring::frame_offloads packet_socket::offloads() noexcept {
-  vkring::frame_offloads all;
-  all.csum = all.tso4 = all.tso6 = all.ecn = true;
-  all.uso = kernel_has_uso();
-  return all;
-}
-
 std::size_t packet_socket::buffers_held(std::uint32_t capacity) noexcept {
   return landings_for(capacity) * buffers_for_frame(capacity);
 }
@@ -123,10 +116,11 @@ result<packet_socket> packet_socket::open(const std::string& iface, int interfac
       (void)set_option(socket, SOL_SOCKET, limited, socket_buffer, "");
     }
   }
-  return packet_socket(std::move(*made), std::move(pool));
+  return packet_socket(std::move(*made), qdisc_bypass, std::move(pool));
 }
 
-packet_socket::packet_socket(vkring::fd socket, std::shared_ptr<vkring::buffer_pool> pool)
+packet_socket::packet_socket(vkring::fd socket, bool qdisc_bypass,
+                             std::shared_ptr<vkring::buffer_pool> pool)
     : pool_(std::move(pool)),
       socket_(std::move(socket)),
       cache_(*pool_, 64, 64),
@@ -135,6 +129,11 @@ packet_socket::packet_socket(vkring::fd socket, std::shared_ptr<vkring::buffer_p
       outgoing_(burst),
       headers_(burst),
       pieces_(burst + max_pieces) {
+  may_receive_.csum = may_receive_.tso4 = may_receive_.tso6 = may_receive_.ecn = true;
+  may_receive_.uso = kernel_has_uso();
+  // Without the queueing discipline the kernel completes checksums, but drops what it would have to
+  // segment for the driver.
+  may_send_ = qdisc_bypass ? vkring::frame_offloads{.csum = true} : may_receive_;
   const std::size_t buffers = buffers_for_frame(pool_->capacity());
   for (std::size_t i = 0; i < landings_.size(); ++i) {
     landing& at = landings_[i];
@@ -222,7 +221,7 @@ void packet_socket::land(landing& at, std::size_t size, const msghdr& message,
   }
   std::size_t rest = size - first;
   const std::uint32_t total = first_size + static_cast<std::uint32_t>(rest);
-  if (const auto fault = check_rx_header(header, total, offloads_);
+  if (const auto fault = check_rx_header(header, total, may_receive_);
       fault != vkring::header_fault::none) {
     return rx_.header_drops.drop(fault);
   }
@@ -279,7 +278,7 @@ std::size_t packet_socket::prepare(std::span<frame> frames) noexcept {
   for (; ready < std::min(frames.size(), burst); ++ready) {
     frame& each = frames[ready];
     const vkring::virtio_net_hdr header = each.header();
-    const auto fault = check_tx_header(header, each.size(), offloads_);
+    const auto fault = check_tx_header(header, each.size(), may_send_);
     const std::size_t needed = each.buffers() + std::size_t{1};
     if (fault != vkring::header_fault::none || needed > max_pieces) {
       if (ready != 0) break;  // the next time

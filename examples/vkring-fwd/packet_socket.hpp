@@ -47,8 +47,10 @@ class packet_socket {
   packet_socket(packet_socket&&) = default;
   ~packet_socket();
 
-  /// What the kernel's headers can say: both what may come and what may be sent.
-  [[nodiscard]] static vkring::frame_offloads offloads() noexcept;
+  /// What received frames may ask for: what the kernel's header can say.
+  [[nodiscard]] const vkring::frame_offloads& may_receive() const noexcept { return may_receive_; }
+  /// What frames to be sent may ask for.
+  [[nodiscard]] const vkring::frame_offloads& may_send() const noexcept { return may_send_; }
   /// How many buffers a socket holds to receive into.
   [[nodiscard]] static std::size_t buffers_held(std::uint32_t capacity) noexcept;
 
@@ -93,7 +95,7 @@ class packet_socket {
     std::size_t used = 0;
     std::vector<iovec> pieces;  // the header, then the buffers
   };
-  packet_socket(vkring::fd socket, std::shared_ptr<vkring::buffer_pool> pool);
+  packet_socket(vkring::fd socket, bool qdisc_bypass, std::shared_ptr<vkring::buffer_pool> pool);
 
   bool refill(landing& at) noexcept;
   void land(landing& at, std::size_t size, const msghdr& message, vkring::frame& into) noexcept;
@@ -102,7 +104,8 @@ class packet_socket {
 
   std::shared_ptr<vkring::buffer_pool> pool_;
   vkring::fd socket_;
-  vkring::frame_offloads offloads_ = offloads();
+  vkring::frame_offloads may_receive_;
+  vkring::frame_offloads may_send_;
   traffic rx_;
   traffic tx_;
   vkring::handle_cache<vkring::buffer_pool> cache_;

@@ -78,11 +78,11 @@ class packet_port {
   [[nodiscard]] std::string about();
   [[nodiscard]] std::size_t queues() const noexcept { return 1; }
   [[nodiscard]] any_queue queue(std::size_t) noexcept { return socket_queue(*socket_); }
-  [[nodiscard]] vkring::frame_offloads may_receive() const noexcept {
-    return packet_socket::offloads();
+  [[nodiscard]] const vkring::frame_offloads& may_receive() const noexcept {
+    return socket_->may_receive();
   }
-  [[nodiscard]] vkring::frame_offloads may_send() const noexcept {
-    return packet_socket::offloads();
+  [[nodiscard]] const vkring::frame_offloads& may_send() const noexcept {
+    return socket_->may_send();
   }
   [[nodiscard]] std::optional<vkring::mac_address> mac();
   [[nodiscard]] std::uint32_t mtu();

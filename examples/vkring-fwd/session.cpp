@@ -80,15 +80,14 @@ void session::make_routes() {
       for (std::size_t q = 0; q < from.queues(); ++q) {
         const std::size_t sink = q % sinks;
         const auto* tap = std::get_if<tap_options>(&options_.ports[i]);
-        lane_plan plan{
-            options_.mode,
-            from.queue(q),
-            with(ports_[to], [&](auto& p) { return p.queue(sink); }),
-            from.may_receive(),
-            with(ports_[to], [](auto& p) { return vkring::frame_offloads(p.may_send()); }),
-            {},
-            {},
-            options_.rate};
+        lane_plan plan{options_.mode,
+                       from.queue(q),
+                       with(ports_[to], [&](auto& p) { return p.queue(sink); }),
+                       from.may_receive(),
+                       with(ports_[to], [](auto& p) { return p.may_send(); }),
+                       {},
+                       {},
+                       options_.rate};
         if (tap != nullptr) plan.host.kernel = tap->ip;
         if (options_.mode == traffic_mode::txonly) {
           plan.made_up = udp_frame(options_.tx_size, from.mac().value_or(vkring::mac_address{}));

@@ -120,9 +120,14 @@ port_report tap_port::counters() {
   }
   const std::vector<vkring::queue_health> health = device_->health();
   for (std::size_t i = 0; i < queues(); ++i) {
+    // What the worker took from the ring, and the kernel then refused. Read before what was put into
+    // the ring, so that it cannot be more.
+    const vkring::worker_counters& far = device_->worker_statistics(i);
+    const std::uint64_t refused = far.tx_refused.value();
+    const std::uint64_t down = far.tx_link_down.value();
+    const std::uint64_t failed = far.tx_failed.value();
     const vkring::queue_statistics rx = device_->rx_statistics(i);
     const vkring::queue_statistics tx = device_->tx_statistics(i);
-    const vkring::worker_counters& far = device_->worker_statistics(i);
     queue_report& queue = report.queues.emplace_back();
     queue.rx_packets = rx.packets + far.rx_too_long.value();
     queue.rx_bytes = rx.bytes;
@@ -130,10 +135,6 @@ port_report tap_port::counters() {
     for (const vkring::drop_count& each : rx.drops) queue.rx_packets += each.frames;
     for (const vkring::drop_count& each : tx.drops)
       add_drops(queue.drops, each.reason, each.frames);
-    // What the worker took from the ring, and the kernel then refused.
-    const std::uint64_t refused = far.tx_refused.value();
-    const std::uint64_t down = far.tx_link_down.value();
-    const std::uint64_t failed = far.tx_failed.value();
     add_drops(queue.drops, "kernel_refused", refused);
     add_drops(queue.drops, "interface_down", down);
     add_drops(queue.drops, "kernel_failed", failed);

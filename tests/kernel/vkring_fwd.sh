@@ -96,7 +96,7 @@ at vkfwd-a ip link set nic1 up
 swapper=$!
 helpers="$helpers $swapper"
 wait_for grep -q 'MTU' "$work/swapper.out" || failed 'macswap'
-start_fwd --mode txonly --rate 5000 --duration 1 --port "af_packet:iface=nic0,netns=$a,qdisc-bypass=off"
+start_fwd --mode txonly --rate 5000 --duration 1 --port "af_packet:iface=nic0,netns=$a,qdisc-bypass=on"
 stop_fwd 0
 sent=$(count 0 tx_packets)
 wait_for test "$(kernel_count vkfwd-a nic1 tx)" = "$sent" || failed 'frames that did not come back'

@@ -106,10 +106,10 @@ TEST_CASE("fwd options: what is not given is left to the library") {
 
 TEST_CASE("fwd options: keys of an af_packet port") {
   const options o =
-      parsed({"--mode", "rxonly", "--port", "af_packet:iface=eth1,netns=a,qdisc-bypass=off"});
+      parsed({"--mode", "rxonly", "--port", "af_packet:iface=eth1,netns=a,qdisc-bypass=on"});
   const auto& packet = std::get<packet_options>(o.ports.at(0));
   CHECK(packet.netns == "a");
-  CHECK_FALSE(packet.qdisc_bypass);
+  CHECK(packet.qdisc_bypass);
   CHECK(port_complaint("af_packet") == "iface: an af_packet port needs one");
   CHECK(port_complaint("af_packet:iface=0123456789abcdef") ==
         "iface=0123456789abcdef: a name of 1 to 15 characters without /");
