@@ -99,7 +99,7 @@ count() { # LEG CTEST_OUTPUT SKIP_LOG
       case $outcome in
         Passed*) echo "$1 $name" >>"$results/passed" ;;
         '***Skipped'*) grep -qs "^$name: " "$3" || skip "$1" "$name" "the whole program" ;;
-        *) echo "$1 $name: $outcome" | sed 's/: \*\*\*/: /; s/\*\*\*/, /; s/: *$//' >>"$results/failed" ;;
+        *) echo "$1 $name: $outcome" | sed 's/: \*\*\*/: /; s/\*\*\*/, /; s/:* *[0-9.]*$//' >>"$results/failed" ;;
       esac
     done
   [ ! -e "$3" ] || while IFS="$(printf '\t')" read -r what reason; do
