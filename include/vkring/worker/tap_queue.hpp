@@ -93,11 +93,16 @@ class tap_queue {
       done = serve_tx(io, static_cast<std::uint16_t>(left));
     }
   }
-  /// Lets `serve_tx` try again although the kernel had no room.
-  void retry_tx() noexcept { tx_blocked_ = false; }
+  /// Has the next `serve_tx` and `serve_rx` ask the kernel, which costs a system call: it may have
+  /// frames, and room.
+  void look() noexcept {
+    look_for_rx_ = true;
+    tx_blocked_ = false;
+  }
 
-  /// Takes up to `budget` frames from the kernel; returns how many.
+  /// Takes up to `budget` frames from the kernel, until it has no more; returns how many.
   std::size_t serve_rx(std::uint16_t budget) noexcept {
+    if (!look_for_rx_) return 0;
     std::size_t taken = 0;
     std::size_t delivered = 0;
     bool used = false;
@@ -116,6 +121,7 @@ class tap_queue {
         frame_bytes_ = spilled_ = 0;
       }
     }
+    look_for_rx_ = taken == budget;
     if (used) finish(rx_, queue_.rx_call);
     if (rx_.breach()) [[unlikely]]
       report_breach();
@@ -148,7 +154,10 @@ class tap_queue {
       if (lined_up_.count() != 0 && spilled_ == 0) {
         tap_events |= POLLIN;
       } else {
-        if (rx_.enable_kick() == notification::more_pending) return false;
+        if (rx_.enable_kick() == notification::more_pending) {
+          look_for_rx_ = true;
+          return false;
+        }
         set[1] = {queue_.rx_kick, POLLIN, 0};
       }
     }
@@ -164,7 +173,7 @@ class tap_queue {
     for (const pollfd& kick : set.first<2>()) {
       if (kick.revents != 0) io.drain(kick.fd);
     }
-    if ((set[2].revents & (POLLOUT | POLLERR)) != 0) tx_blocked_ = false;
+    if ((set[1].revents | set[2].revents) != 0) look();
     if ((set[2].revents & POLLERR) != 0) lose_tap();
   }
 
@@ -342,6 +351,7 @@ class tap_queue {
   detail::lined_up_buffers lined_up_;
   detail::frame_burst burst_;
   bool tx_blocked_ = false;
+  bool look_for_rx_ = true;
   bool no_place_ = false;          // the next rx chain has too many pieces to be lined up now
   std::uint64_t frame_bytes_ = 0;  // of a frame that was read and not delivered; header included
   std::uint64_t spilled_ = 0;      // how many of them lie in the spill

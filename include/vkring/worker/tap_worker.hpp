@@ -95,6 +95,7 @@ class basic_tap_worker {
     basic_tap_worker* worker = nullptr;
     std::vector<queue*> queues;
     std::vector<pollfd> set;  // three entries for each queue, and the stop event
+    std::size_t next_look = 0;
     std::optional<Io> io;
     pthread_t id{};
     bool running = false;
@@ -170,52 +171,46 @@ class basic_tap_worker {
 
   void serve(thread& self) noexcept {
     Io io = std::move(*self.io);
-    bool look_for_rx = true;
     while (!stopping_.load(std::memory_order_relaxed)) {
       for (queue* each : self.queues) each->disable_kicks();
-      work(self, io, look_for_rx);
-      look_for_rx = sleep(self, io);
+      work(self, io);
+      sleep(self, io);
     }
     for (queue* each : self.queues) each->drain_tx(io);
   }
 
   // Serves all queues until there is nothing more to do.
-  void work(thread& self, Io& io, bool look_for_rx) noexcept {
+  void work(thread& self, Io& io) noexcept {
     clock::time_point last_sent{};
-    clock::time_point last_look{};
+    clock::time_point last_look = clock::now();
     while (!stopping_.load(std::memory_order_relaxed)) {
       std::size_t sent = 0;
       bool more = false;
       for (queue* each : self.queues) {
-        if (look_for_rx) each->retry_tx();
         sent += each->serve_tx(io, budget);
-        if (look_for_rx) more = each->serve_rx(budget) == budget || more;
+        more = each->serve_rx(budget) == budget || more;
       }
       const auto now = clock::now();
       if (sent != 0) last_sent = now;
-      if (look_for_rx) last_look = now;
       // It pays to look for frames to send: a look is a load, and spares the application the kick.
       // A look for frames from the kernel is a system call; poll tells of them just as well.
       if (!more && now - last_sent > spin_) return;
-      look_for_rx = more || now - last_look > rx_look_interval;
+      if (now - last_look > rx_look_interval) {
+        last_look = now;
+        self.queues[self.next_look++ % self.queues.size()]->look();
+      }
     }
   }
 
-  // Sleeps until there is something to do. Returns whether it may be receiving.
-  bool sleep(thread& self, Io& io) noexcept {
+  // Sleeps until there is something to do.
+  void sleep(thread& self, Io& io) noexcept {
     for (std::size_t i = 0; i < self.queues.size(); ++i) {
-      if (!self.queues[i]->arm(fds(self, i))) return true;
+      if (!self.queues[i]->arm(fds(self, i))) return;
     }
     self.set.back() = {stop_.fd(), POLLIN, 0};
     for (queue* each : self.queues) each->counters().sleeps.add(1);
-    if (!io.wait(self.set)) return true;
-    bool rx = false;
-    for (std::size_t i = 0; i < self.queues.size(); ++i) {
-      const auto woken = fds(self, i);
-      self.queues[i]->woken(io, woken);
-      rx = rx || woken[1].revents != 0 || woken[2].revents != 0;
-    }
-    return rx;
+    if (!io.wait(self.set)) return;
+    for (std::size_t i = 0; i < self.queues.size(); ++i) self.queues[i]->woken(io, fds(self, i));
   }
 
   [[nodiscard]] static std::span<pollfd, fds_of_queue> fds(thread& self, std::size_t i) noexcept {
