@@ -328,7 +328,7 @@ TEST_CASE("uring: where it cannot be had the error says what to do") {
     unsigned reason;
     std::string text;
   };
-  const auto [reason, text] = GENERATE(
+  const row it = GENERATE(
       row{ENOSYS, "Function not implemented (needs a kernel with CONFIG_IO_URING)"},
       row{EPERM,
           "Operation not permitted (`sysctl kernel.io_uring_disabled=0`, or a seccomp profile that "
@@ -337,9 +337,9 @@ TEST_CASE("uring: where it cannot be had the error says what to do") {
       row{ENOMEM, "Cannot allocate memory (raise the limit on locked memory (ulimit -l))"},
       row{EMFILE, "Too many open files (raise the limit on open files (ulimit -n))"});
   CHECK(in_child([&] {
-          forbid(SYS_io_uring_setup, reason);
+          forbid(SYS_io_uring_setup, it.reason);
           return uring_tap_worker::start({{}}, memory_table()).error().message();
-        }) == "io_uring_setup: " + text);
+        }) == "io_uring_setup: " + it.text);
 }
 
 TEST_CASE("uring: forbidden while it runs, it goes on without") {
