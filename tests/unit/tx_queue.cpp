@@ -277,11 +277,12 @@ TEST_CASE("tx: stop gives back what is in flight, whatever it is") {
 }
 
 TEST_CASE("tx: a queue that was stopped takes nothing") {
-  for (const bool busy : {false, true}) {
+  for (const int in_flight : {0, 1, 2}) {
     const auto pool = make_pool();
     tx_bed bed(*pool);
     frame f = bed.make(pattern(1, 60));
-    if (busy) CHECK(bed.send(bed.make(pattern(1, 60))));
+    if (in_flight == 1) CHECK(bed.send(bed.make(pattern(1, 60))));
+    if (in_flight == 2) CHECK(bed.send(bed.make_chain(1, {60, 60})));
     bed.queue.stop();
     CHECK_FALSE(bed.send(f));
     CHECK(f.size() == 60);
