@@ -3,13 +3,16 @@
 // Frames between user space and the kernel's stack through a TAP, in a network namespace of its own:
 // through a device and its worker, and by the system calls that a program would make without one.
 //
-//   tap_path/<worker|writev>/tx/frame:N           as many frames as the kernel takes
-//   tap_path/<worker|writev>/tx_paced/frame:N     100,000 frames/s; `app_ns` is the point
-//   tap_path/<worker|read>/rx_paced/frame:N       frames from the kernel at a given rate
+//   tap_path/<worker|uring|writev>/tx/frame:N           as many frames as the kernel takes
+//   tap_path/<worker|uring|writev>/tx_paced/frame:N     100,000 frames/s; `app_ns` is the point
+//   tap_path/<worker|uring|read>/rx_paced/frame:N       frames from the kernel at a given rate
+//   tap_path/<worker|uring>/wake/pairs:N                a frame each time that the worker's one thread,
+//                                                       which serves N queue pairs, has gone to sleep
 //
 // Counters: `app_ns` is the CPU time of the application's thread per frame, `all_ns` that of the whole
-// process but the thread that plays the kernel's sender, `lost` the frames that did not arrive. Frames
-// that are sent are for a foreign MAC address, so that the kernel drops each at the same early point.
+// process but the thread that plays the kernel's sender, `worker_ns` that of the worker, `lost` the
+// frames that did not arrive. Frames that are sent are for a foreign MAC address, so that the kernel
+// drops each at the same early point.
 
 #include <arpa/inet.h>
 #include <benchmark/benchmark.h>
@@ -28,11 +31,14 @@
 #include <string>
 #include <thread>
 #include <vkring/device.hpp>
+#include <vkring/io_uring.hpp>
 
 namespace {
 
 using namespace vkring;
 using clock_type = std::chrono::steady_clock;
+
+using uring_device = basic_device<split, buffer_pool, posix, uring_tap_worker>;
 
 constexpr std::size_t burst = 32;
 
@@ -74,12 +80,13 @@ class bench_tap {
   [[nodiscard]] int fd() const { return tap_.fd(); }
 
   /// A device on the same TAP.
-  [[nodiscard]] device serve() const {
+  template <class Device>
+  [[nodiscard]] Device serve() const {
     device_config config;
     config.queue_fds.push_back(basic_fd<>(::dup(fd())));
     config.wanted.offloads = wanted_offloads::all(want::off);
     if (const char* cpu = std::getenv("VKRING_WORKER_CPU")) config.worker.cpus = {std::atoi(cpu)};
-    return device::open(std::move(config), buffer_pool::make({}).value()).value();
+    return Device::open(std::move(config), buffer_pool::make({}).value()).value();
   }
 
  private:
@@ -145,10 +152,11 @@ class writev_sender {
 };
 
 /// Sends through a device: buffers from the pool, each filled with the payload.
+template <class Device>
 class device_sender {
  public:
   explicit device_sender(std::size_t bytes)
-      : tap_("worker"), device_(tap_.serve()), payload_(foreign_frame(bytes)) {}
+      : tap_("device"), device_(tap_.serve<Device>()), payload_(foreign_frame(bytes)) {}
   void send(std::uint64_t n) {
     for (std::uint64_t left = n; left != 0;) {
       const std::span some(frames_.data(), std::min<std::uint64_t>(left, burst));
@@ -171,7 +179,7 @@ class device_sender {
 
  private:
   bench_tap tap_;
-  device device_;
+  Device device_;
   std::vector<std::byte> payload_;
   std::array<frame, burst> frames_;
 };
@@ -256,9 +264,10 @@ class read_receiver {
 };
 
 /// Receives through a device.
+template <class Device>
 class device_receiver {
  public:
-  device_receiver() : tap_("worker"), device_(tap_.serve()) {}
+  device_receiver() : tap_("device"), device_(tap_.serve<Device>()) {}
   std::uint64_t receive(std::size_t bytes) {
     if (!device_.wait(std::chrono::milliseconds(50))) return 0;
     std::uint64_t received = 0;
@@ -273,7 +282,7 @@ class device_receiver {
 
  private:
   bench_tap tap_;
-  device device_;
+  Device device_;
   std::array<frame, burst> frames_;
 };
 
@@ -302,6 +311,37 @@ void rx_paced(benchmark::State& state) {
   state.SetItemsProcessed(static_cast<std::int64_t>(received));
 }
 
+template <class Device>
+void wake(benchmark::State& state) {
+  const auto pairs = static_cast<std::uint16_t>(state.range(0));
+  device_config config;
+  config.wanted.offloads = wanted_offloads::all(want::off);
+  config.wanted.queue_pairs = pairs;
+  config.wanted.queue_size = 16;
+  config.worker.threads = 1;
+  config.worker.spin = std::chrono::microseconds(0);
+  Device it = Device::open(std::move(config),
+                           buffer_pool::make({.buffers = 256u * pairs, .buffer_size = 256}).value())
+                  .value();
+  const std::vector<std::byte> payload = foreign_frame(64);
+  const cpu_meter meter;
+  std::uint64_t frames = 0;
+  for (auto _ : state) {
+    const std::size_t pair = frames % pairs;
+    frame one;
+    it.tx(pair).allocate({&one, 1});
+    one.resize(64);
+    std::memcpy(one.contiguous().data(), payload.data(), payload.size());
+    const worker_counters& counters = it.worker_statistics(pair);
+    const std::uint64_t sleeps = counters.sleeps.value();
+    it.tx(pair).send({&one, 1});
+    ++frames;
+    while (counters.tx_frames.value() == 0 || counters.sleeps.value() == sleeps) ::sched_yield();
+  }
+  meter.report(state, frames);
+  state.counters["worker_ns"] = state.counters["all_ns"] - state.counters["app_ns"];
+}
+
 void declare() {
   const auto named = [](const char* name, auto function) {
     auto* made = benchmark::RegisterBenchmark(name, function);
@@ -309,18 +349,29 @@ void declare() {
     return made;
   };
   for (const std::int64_t bytes : {64, 1514}) {
-    named("tap_path/worker/tx", tx<device_sender>)->ArgName("frame")->Arg(bytes);
+    named("tap_path/worker/tx", tx<device_sender<device>>)->ArgName("frame")->Arg(bytes);
+    named("tap_path/uring/tx", tx<device_sender<uring_device>>)->ArgName("frame")->Arg(bytes);
     named("tap_path/writev/tx", tx<writev_sender>)->ArgName("frame")->Arg(bytes);
   }
-  named("tap_path/worker/tx_paced", tx_paced<device_sender>)->ArgName("frame")->Arg(64);
+  named("tap_path/worker/tx_paced", tx_paced<device_sender<device>>)->ArgName("frame")->Arg(64);
+  named("tap_path/uring/tx_paced", tx_paced<device_sender<uring_device>>)
+      ->ArgName("frame")
+      ->Arg(64);
   named("tap_path/writev/tx_paced", tx_paced<writev_sender>)->ArgName("frame")->Arg(64);
   for (const std::int64_t rate : {50'000, 100'000, 200'000, 400'000}) {
-    named("tap_path/worker/rx_paced", rx_paced<device_receiver>)
+    named("tap_path/worker/rx_paced", rx_paced<device_receiver<device>>)
+        ->ArgNames({"frame", "rate"})
+        ->Args({64, rate});
+    named("tap_path/uring/rx_paced", rx_paced<device_receiver<uring_device>>)
         ->ArgNames({"frame", "rate"})
         ->Args({64, rate});
     named("tap_path/read/rx_paced", rx_paced<read_receiver>)
         ->ArgNames({"frame", "rate"})
         ->Args({64, rate});
+  }
+  for (const std::int64_t pairs : {1, 8, 64, 256}) {
+    named("tap_path/worker/wake", wake<device>)->ArgName("pairs")->Arg(pairs);
+    named("tap_path/uring/wake", wake<uring_device>)->ArgName("pairs")->Arg(pairs);
   }
 }
 
