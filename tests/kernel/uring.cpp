@@ -239,13 +239,12 @@ TEST_CASE("uring: one thread for eight queue pairs, both ways") {
   if (missing() != "") return skip(missing());
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
-  const std::size_t before = tasks().size();
   for (const std::uint32_t size : {2u, 256u}) {
     CAPTURE(size);
     device_config config = one_thread();
     config.wanted.queue_size = size;
     uring_bed bed(*ns, std::move(config), {.buffers = 8192});
-    CHECK(tasks().size() - before == 1);
+    CHECK(threads_become(2));
     for (std::size_t pair = 0; pair < pairs; ++pair) {
       CHECK(bed.to_kernel(pair, 200, 1514) == "");
       CHECK(bed.to_kernel(pair, 50, 1514, 757) == "");
@@ -264,15 +263,10 @@ TEST_CASE("uring: an idle thread does nothing at all, and is woken by either sid
   for (int round = 0; round < 3; ++round) {
     CHECK(bed.to_kernel(0, 20, 100) == "");
     CHECK(bed.from_kernel(20, 100) == "");
-    // It has gone to sleep once it uses no time any more.
-    std::uint64_t used = 0;
-    REQUIRE(eventually([&] {
-      used = cpu_of_other_threads();
-      static_cast<void>(bed.it.wait(std::chrono::milliseconds(20)));
-      return cpu_of_other_threads() == used;
-    }));
+    REQUIRE(others_fall_asleep(bed.it.error_event().fd()));
+    const thread_activity before = other_threads();
     CHECK_FALSE(bed.it.wait(std::chrono::milliseconds(200)));
-    CHECK(cpu_of_other_threads() == used);
+    CHECK(other_threads() == before);
   }
 }
 
@@ -299,9 +293,8 @@ TEST_CASE(
       std::copy(data.begin(), data.end(), burst[i].contiguous().begin());
     }
     sent += static_cast<std::uint32_t>(it.tx(0).send({burst, n}));
-    const std::size_t threads = tasks().size();
     it.close();
-    CHECK(tasks().size() == threads - 1);
+    CHECK(threads_become(1));
     std::uint32_t seen = 0;
     for (std::int64_t number; (number = wire.next_number()) != -1; ++seen) REQUIRE(number == seen);
     CHECK(seen == sent);

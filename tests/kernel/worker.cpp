@@ -68,12 +68,12 @@ TEST_CASE("worker: several queue pairs in one or several threads") {
   for (std::uint16_t pairs = 1; pairs <= 4; ++pairs) {
     for (std::size_t threads = 1; threads <= 4; ++threads) {
       CAPTURE(pairs, threads);
-      const std::size_t before = tasks().size();
+      REQUIRE(threads_become(1));
       device_config config = plain_config();
       config.wanted.queue_pairs = pairs;
       config.worker.threads = threads;
       device_bed bed(*ns, std::move(config));
-      CHECK(tasks().size() - before == std::min<std::size_t>(pairs, threads));
+      CHECK(threads_become(1 + std::min<std::size_t>(pairs, threads)));
       for (std::size_t pair = 0; pair < pairs; ++pair) {
         CHECK(bed.to_kernel(pair, 50, 1514) == "");
         CHECK(bed.it.worker_statistics(pair).tx_frames.value() == 50);
@@ -229,9 +229,8 @@ TEST_CASE("worker: what was sent before the end is not lost, and load does not d
       }
       sent += static_cast<std::uint32_t>(bed->it.tx(0).send({burst, n}));
     }
-    const std::size_t threads = tasks().size();
     bed->it.close();
-    CHECK(tasks().size() == threads - 2);
+    CHECK(threads_become(2));  // this one and the load
     ended = true;
     load.join();
     CHECK(bed->pool->available() == bed->pool->size());
@@ -253,24 +252,28 @@ TEST_CASE("worker: an idle thread does nothing at all") {
     return bed.it.worker_statistics(0).sleeps.value() + bed.it.worker_statistics(1).sleeps.value();
   };
   REQUIRE(others_fall_asleep(bed.it.error_event().fd()));
-  const std::uint64_t before = cpu_of_other_threads();
+  const thread_activity before = other_threads();
   const std::uint64_t slept = sleeps();
   CHECK_FALSE(bed.it.wait(std::chrono::milliseconds(300)));
-  CHECK(cpu_of_other_threads() == before);
+  CHECK(other_threads() == before);
   CHECK(sleeps() == slept);
 }
 
 TEST_CASE("worker: threads run on the CPUs that were asked for, and take no signals") {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
+  REQUIRE(threads_become(1));
   const auto before = tasks();
   device_config config = plain_config();
   config.wanted.queue_pairs = 2;
   config.worker.cpus = {0};
   device_bed bed(*ns, std::move(config));
   // A thread that is still on its way has all signals blocked.
-  REQUIRE(others_fall_asleep(bed.it.error_event().fd()));
+  for (const std::size_t pair : {0u, 1u}) {
+    REQUIRE(eventually([&] { return bed.it.worker_statistics(pair).sleeps.value() != 0; }));
+  }
   std::size_t workers = 0;
+  REQUIRE(threads_become(3));  // not those that entered the namespace
   for (const std::string& task : tasks()) {
     if (std::find(before.begin(), before.end(), task) != before.end()) continue;
     ++workers;

@@ -73,26 +73,38 @@ inline std::vector<std::string> tasks() {
   return found;
 }
 
-/// What the threads of this process but the calling one have used of a CPU, in nanoseconds.
-inline std::uint64_t cpu_of_other_threads() {
-  std::uint64_t sum = 0;
+/// The threads of this process but the calling one.
+struct thread_activity {
+  std::uint64_t cpu = 0;  ///< nanoseconds of a CPU that they have used
+  bool running = false;   ///< one of them is, or would like to
+  friend bool operator==(const thread_activity&, const thread_activity&) = default;
+};
+inline thread_activity other_threads() {
+  thread_activity all;
   for (const std::string& task : tasks()) {
     if (task == std::to_string(posix::gettid())) continue;
     std::uint64_t ran = 0;
     std::ifstream("/proc/self/task/" + task + "/schedstat") >> ran;
-    sum += ran;
+    all.cpu += ran;
+    std::string text;
+    std::getline(std::ifstream("/proc/self/task/" + task + "/stat"), text);
+    all.running = all.running || text.find(") R") != text.npos;
   }
-  return sum;
+  return all;
 }
-/// Waits until they use none, looking every so often; `quiet` is a descriptor that nobody makes
+/// Waits until they sleep, looking every so often; `quiet` is a descriptor that nobody makes
 /// readable meanwhile. False: they are busy all the time.
 inline bool others_fall_asleep(int quiet) {
   return eventually([quiet] {
-    const std::uint64_t before = cpu_of_other_threads();
+    const thread_activity before = other_threads();
     pollfd nothing{quiet, POLLIN, 0};
     static_cast<void>(::poll(&nothing, 1, 20));
-    return cpu_of_other_threads() == before;
+    return !before.running && other_threads() == before;
   });
+}
+/// Waits until there are `count` threads: one that was joined is listed for a moment still.
+inline bool threads_become(std::size_t count) {
+  return eventually([count] { return tasks().size() == count; });
 }
 
 /// A frame of `size` bytes, 14 at least, whose bytes all follow from `number`.
