@@ -38,6 +38,10 @@ class virtqueue<packed, driver_side, Token, Access> {
   bool try_add(std::span<const chain_buffer> chain, Token token) noexcept;
   template <bool DeviceWritable, class Generate>
   std::uint16_t add_burst(std::uint16_t count, Generate&& generate) noexcept;
+  /// The device has overwritten the id, the length and the flags: only the address is still there.
+  template <bool DeviceWritable, class Generate>
+  std::uint16_t add_bound(std::uint16_t count, Generate&& generate) noexcept;
+  std::uint16_t add_again(std::uint16_t count) noexcept;
   /// Writes the flags of the first new descriptor: `Access::publish_avail` on them.
   void publish() noexcept;
   /// Loads both event words as one 32-bit word.
@@ -47,7 +51,7 @@ class virtqueue<packed, driver_side, Token, Access> {
   /// `Access::observe_used`, and remembers how far it came.
   [[nodiscard]] std::uint16_t used_pending(std::uint16_t enough) noexcept;
   template <class Sink>
-  std::uint16_t reclaim_burst(std::uint16_t count, Sink&& sink) noexcept;
+  std::uint16_t reclaim_burst(std::uint16_t count, Sink&& sink, std::uint32_t least = 0) noexcept;
   template <class Sink>
   std::uint16_t reclaim(std::uint16_t max, Sink&& sink) noexcept;
 

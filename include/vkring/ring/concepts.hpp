@@ -66,11 +66,16 @@ concept driver_queue = requires(Q& q, const Q& c, std::span<const chain_buffer> 
   { q.template add_burst<true>(n, [](burst_buffer<typename Q::token_type>&, std::size_t) {
       return true;
     }) } noexcept -> std::same_as<std::uint16_t>;
+  { q.template add_bound<true>(n, [](std::uint64_t&, std::size_t) { return true; }) } noexcept
+      -> std::same_as<std::uint16_t>;
+  { q.add_again(n) } noexcept -> std::same_as<std::uint16_t>;
   { q.publish() } noexcept;
   { q.kick_needed() } noexcept -> std::same_as<bool>;
   { q.used_pending(n) } noexcept -> std::same_as<std::uint16_t>;
-  { q.reclaim_burst(n, [](std::size_t, typename Q::token_type, std::uint32_t) { return true; }) }
-      noexcept -> std::same_as<std::uint16_t>;
+  { q.reclaim_burst(n, [](std::size_t, typename Q::token_type) { return true; }) } noexcept
+      -> std::same_as<std::uint16_t>;
+  { q.reclaim_burst(n, [](std::size_t, typename Q::token_type, std::uint32_t) { return true; },
+                    std::uint32_t{}) } noexcept -> std::same_as<std::uint16_t>;
   { q.reclaim(n, [](typename Q::token_type, std::uint32_t) {}) } noexcept
       -> std::same_as<std::uint16_t>;
   { q.enable_call() } noexcept -> std::same_as<notification>;

@@ -172,8 +172,8 @@ class virtqueue<split, driver_side, Token, Access> {
     return static_cast<std::uint16_t>(added);
   }
 
-  /// Adds `count` chains, at most `room()`, each as its slot had it last, which takes no access to the
-  /// ring at all. Returns how many: none in general mode.
+  /// Adds `count` chains, at most `room()`, each as its slot had it last: what the device reads of
+  /// them is in the ring already. Returns how many: none in general mode.
   std::uint16_t add_again(std::uint16_t count) noexcept {
     if (mode_ != ring_mode::fast) [[unlikely]]
       return 0;
