@@ -284,6 +284,7 @@ TEST_CASE("tx: a queue that was stopped takes nothing") {
     if (in_flight == 1) CHECK(bed.send(bed.make(pattern(1, 60))));
     if (in_flight == 2) CHECK(bed.send(bed.make_chain(1, {60, 60})));
     bed.queue.stop();
+    CHECK(bed.queue.ring().room() == 0);
     CHECK_FALSE(bed.send(f));
     CHECK(f.size() == 60);
     const segment one{bed.tables_address, 16};
