@@ -58,7 +58,6 @@ wait_for grep -q '^tap0 queue 1 rx: split ring of 256, driver side' "$work/out" 
 wait_for grep -q '^tap0  *[0-9]* ' "$work/out" || failed '--stats-period'
 stop_fwd 0 INT
 check_balance
-same 'frames of the kernel' "$(kernel_count vkfwd-a lo rx)" 0
 [ "$(count 0 tx_packets)" -ge 112 ] || failed 'too few answers'
 
 echo '== the form of the JSON'
@@ -83,9 +82,9 @@ echo '== txonly, paced'
 start_fwd --mode txonly --rate 5000 --tx-size 100 --duration 1 --wait adaptive \
   --port "tap:name=tap0,netns=$a,ip=10.9.1.1/24,busyloop=0"
 stop_fwd 0
-check_balance=$(count 0 tx_packets)
-[ "$check_balance" -le 5001 ] && [ "$check_balance" -ge 500 ] || failed "$check_balance frames"
-same 'bytes' "$(count 0 tx_bytes)" "$((check_balance * 100))"
+sent=$(count 0 tx_packets)
+jq -e ".seconds * 5000 + 1 >= $sent and $sent > 100" "$work/json" >/dev/null || failed "$sent frames"
+same 'bytes' "$(count 0 tx_bytes)" "$((sent * 100))"
 
 echo '== txonly, macswap and rxonly over a veth pair'
 at vkfwd-a ip link add nic0 type veth peer name nic1
@@ -99,7 +98,8 @@ wait_for grep -q 'MTU' "$work/swapper.out" || failed 'macswap'
 start_fwd --mode txonly --rate 5000 --duration 1 --port "af_packet:iface=nic0,netns=$a,qdisc-bypass=on"
 stop_fwd 0
 sent=$(count 0 tx_packets)
-wait_for test "$(kernel_count vkfwd-a nic1 tx)" = "$sent" || failed 'frames that did not come back'
+all_back() { [ "$(kernel_count vkfwd-a nic1 tx)" = "$sent" ]; }
+wait_for all_back || failed 'frames that did not come back'
 kill "$swapper"
 wait "$swapper" || failed 'macswap ended badly'
 for each in rx_packets tx_packets; do
@@ -108,6 +108,5 @@ done
 start_fwd --mode rxonly --port "af_packet:iface=nic1,netns=$a"
 "$fwd" --mode txonly --rate 5000 --duration 1 --port "af_packet:iface=nic0,netns=$a" \
   >"$work/sender" || failed 'txonly'
-wait_for test "$(kernel_count vkfwd-a nic1 rx)" -gt "$sent"
 stop_fwd 0 TERM
 same 'received' "$(count 0 rx_packets)" "$(($(kernel_count vkfwd-a nic1 rx) - sent))"
