@@ -128,7 +128,8 @@ at "$outside" ping -q -i 0.01 -c 100 192.168.1.1 | tee "$work/ping"
 grep -q ' 0% packet loss' "$work/ping" || failed 'pings were lost'
 
 say 'TCP from outside into the kernel, and back (iperf3)'
-at "$kernel" iperf3 --server --bind 192.168.1.1 >"$work/server" 2>&1 &
+# Not by `at`: a function would run in a shell of its own, which is all that `kill` would end.
+ip netns exec "$kernel" iperf3 --server --bind 192.168.1.1 >"$work/server" 2>&1 &
 server=$!
 wait_for at "$outside" iperf3 --client 192.168.1.1 --bytes 1 --connect-timeout 500
 for direction in '' --reverse; do

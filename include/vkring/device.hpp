@@ -54,11 +54,14 @@ class basic_device {
   using rx_type = typename pair_type::rx_type;
 
   /// Opens or attaches to the interface, negotiates, and starts the backend. The rx rings fill up
-  /// with buffers at once: `source` needs more than these hold, or there is nothing left to send.
+  /// with buffers at once: `source` needs more than these hold, or there is nothing left to send. For
+  /// each queue pair, 2.5 times the queue size and 160 are always enough, the caches of its queues
+  /// included; to that add the frames that the application holds.
   ///
   /// Errors name the step and what to do: a bad name, size or number of queues (EINVAL); what was
   /// required and cannot be had (ENOTSUP, with the reason); what the TAP, the link, the memory and
-  /// the threads return. Nothing is left behind then.
+  /// the threads return. Nothing is left behind then; an interface that was there before keeps the
+  /// MAC address, MTU and addresses that it got up to the step that failed.
   static result<basic_device> open(config wanted, std::shared_ptr<Source> source) {
     auto made = parts_pointer(new parts(std::move(source)));
     if (auto opened = made->open(wanted); !opened) return fail(std::move(opened.error()));
@@ -189,7 +192,8 @@ class basic_device {
   }
 
   /// Stops the backend and gives every buffer in flight back to the source; the interface goes unless
-  /// it is persistent. Frames in the rx ring are lost. The destructor does it.
+  /// it is persistent. Frames in the rx ring are lost. The destructor does it. Afterwards the device can
+  /// only be destroyed or assigned to.
   void close() noexcept { parts_.reset(); }
 
  private:

@@ -8,7 +8,7 @@ left_behind() {
   # Named as the script names them: other tests may be running.
   ip netns list | grep -E '^vkring-(outside|plane|kernel)-' | sort
   ip -o link show | grep -c .
-  pgrep -f 'netns=vkring-(kernel|plane)-'
+  pgrep -f 'netns=vkring-(kernel|plane)-|iperf3 .* 192\.168\.1\.1' | sort
 }
 before=$(left_behind)
 "$VKRING_SOURCE_DIR/examples/quickstart.sh" </dev/null || exit 1

@@ -8,12 +8,12 @@ make_netns vkfwd-o # the outside host
 make_netns vkfwd-p # the NIC
 make_netns vkfwd-k # the kernel's stack behind the TAP
 outside=vkfwd-o plane=vkfwd-p-$$ inside=vkfwd-k-$$
+mac=02:00:00:00:00:01 # of a TAP that is opened again: its neighbours remember it
 
 # tcp CLIENT SERVER_NETNS ADDRESS: 30 MB each way.
 tcp() {
-  at "$2" iperf3 --server --bind "$3" >/dev/null 2>&1 &
-  server=$!
-  helpers="$helpers $server"
+  at_side "$2" iperf3 --server --bind "$3"
+  server=$helper
   wait_for at "$1" iperf3 --client "$3" --bytes 1 --connect-timeout 500 || failed 'iperf3'
   for direction in '' --reverse; do
     # shellcheck disable=SC2086
@@ -32,7 +32,7 @@ at vkfwd-p ip link add nic0 type veth peer name wire0 netns "vkfwd-o-$$"
 at vkfwd-p ip link set nic0 up
 at $outside ip address add 10.9.1.2/24 dev wire0
 at $outside ip link set wire0 up
-start_fwd --port "tap:name=tap0,netns=$inside,ip=10.9.1.1/24,queue-size=512" \
+start_fwd --port "tap:name=tap0,netns=$inside,ip=10.9.1.1/24,mac=$mac,queue-size=512" \
   --port "af_packet:iface=nic0,netns=$plane" --wait adaptive
 ping_through $outside 10.9.1.1
 tcp $outside vkfwd-k 10.9.1.1
@@ -42,7 +42,7 @@ same 'nic0: received' "$(count 1 rx_packets)" "$(kernel_count vkfwd-p nic0 rx)"
 same 'nic0: sent' "$(count 1 tx_packets)" "$(kernel_count vkfwd-p nic0 tx)"
 
 echo '== the same past the queueing discipline, where large frames are segmented first'
-start_fwd --port "tap:name=tap0,netns=$inside,ip=10.9.1.1/24" \
+start_fwd --port "tap:name=tap0,netns=$inside,ip=10.9.1.1/24,mac=$mac" \
   --port "af_packet:iface=nic0,netns=$plane,qdisc-bypass=on"
 ping_through $outside 10.9.1.1
 tcp $outside vkfwd-k 10.9.1.1
@@ -77,9 +77,8 @@ echo '== a TAP that is down and up again'
 start_fwd --port "tap:name=tap0,netns=vkfwd-o-$$,ip=10.9.2.2/24" \
   --port "tap:name=tap1,netns=$inside,ip=10.9.2.1/24"
 ping_through $outside 10.9.2.1
-at $outside ping -q -i 0.002 -w 20 10.9.2.1 >/dev/null &
-pinger=$!
-helpers="$helpers $pinger"
+at_side $outside ping -q -i 0.002 -w 20 10.9.2.1
+pinger=$helper
 at vkfwd-k ip link set tap1 down
 enough=$(($(kernel_count vkfwd-o tap0 tx) + 100))
 has_sent() { [ "$(kernel_count vkfwd-o tap0 tx)" -gt "$enough" ]; }
@@ -95,9 +94,8 @@ echo '== a TAP that is deleted'
 start_fwd --port "tap:name=tap0,netns=vkfwd-o-$$,ip=10.9.2.2/24" \
   --port "tap:name=tap1,netns=$inside,ip=10.9.2.1/24"
 ping_through $outside 10.9.2.1
-at $outside ping -q -i 0.002 -w 20 10.9.2.1 >/dev/null &
-pinger=$!
-helpers="$helpers $pinger"
+at_side $outside ping -q -i 0.002 -w 20 10.9.2.1
+pinger=$helper
 at vkfwd-k ip link del tap1
 stop_fwd 1
 kill "$pinger"

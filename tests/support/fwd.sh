@@ -13,10 +13,18 @@ spaces=
 helpers=
 
 clean_up() {
+  status=$?
   trap - EXIT INT TERM
   for each in $helpers; do { kill "$each" && wait "$each"; } 2>/dev/null; done
-  for each in $spaces; do ip netns del "$each"; done
+  for each in $spaces; do
+    left=$(ip netns pids "$each")
+    # Unquoted, as they are words.
+    # shellcheck disable=SC2086
+    [ -z "$left" ] || { ps -o pid,args $left >&2 && status=1; }
+    ip netns del "$each" || status=1
+  done
   rm -rf "$work"
+  exit $status
 }
 trap clean_up EXIT
 trap 'exit 1' INT TERM
@@ -41,6 +49,15 @@ at() { # NETNS COMMAND...
   namespace=$1-$$
   shift
   ip netns exec "$namespace" "$@"
+}
+# at_side NETNS COMMAND...: in the background, as process $helper, and ended by the end at the latest.
+at_side() {
+  namespace=$1-$$
+  shift
+  # Not by `at`: a function would run in a shell of its own, which is all that `kill` would end.
+  ip netns exec "$namespace" "$@" >/dev/null 2>&1 &
+  helper=$!
+  helpers="$helpers $helper"
 }
 # Waits until COMMAND succeeds, ten seconds at most.
 wait_for() {

@@ -37,7 +37,7 @@ struct buffer_link {
 /// Buffers for queues.
 ///
 /// `take` fills its span with as many handles as there are and returns how many; `put` takes handles
-/// back. `mapper()` is a small value that maps a handle without touching the source, so that a loop
+/// back; `size` is how many buffers there are in all. `mapper()` is a small value that maps a handle without touching the source, so that a loop
 /// keeps it in registers. `link` is the source's private account of a buffer. `capacity` is what
 /// every buffer holds at least. `regions` is the memory that all buffers lie in, with the guest
 /// addresses that `mapper` computes: it goes into the memory table of each device on the source.
@@ -65,6 +65,8 @@ concept buffer_source = requires(S& source, const S& constant, typename S::handl
   noexcept->std::same_as<mapped_buffer>;
   { source.link(handle) }
   noexcept->std::same_as<buffer_link<typename S::handle>&>;
+  { constant.size() }
+  noexcept->std::same_as<std::size_t>;
   { constant.capacity() }
   noexcept->std::same_as<std::uint32_t>;
   { constant.regions() }

@@ -322,6 +322,7 @@ class virtqueue<split, driver_side, Token, Access> {
       }
     }
     used_ = used_seen_ = published_ = avail_;
+    Access::store(ring_.used_index(), used_.value());  // nothing is pending either
     // No room any more: nobody would take what came now.
     mode_ = ring_mode::general;
     free_ = 0;

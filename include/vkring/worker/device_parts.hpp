@@ -92,10 +92,11 @@ struct device_parts {
     if (auto done = open_taps(wanted, where); !done) return done;
     if (auto done = open_link(wanted, where); !done) return done;
     if (auto done = agree(wanted); !done) return done;
-    if (auto done = configure(wanted); !done) return done;
+    if (auto done = configure_taps(); !done) return done;
     memory_table table(vhost_default_regions);
     if (auto done = make_rings(want, table); !done) return done;
     if (auto done = start_worker(wanted, table); !done) return done;
+    if (auto done = configure_link(wanted); !done) return done;
     if (wanted.up && !state.up) {
       if (auto done = link->set_up(true); !done) return done;
     }
@@ -171,7 +172,9 @@ struct device_parts {
     able.mtu = static_cast<std::uint16_t>(state.mtu);
     wanted_features asked = wanted.wanted;
     asked.buffer_bytes = source->capacity() + static_cast<std::uint32_t>(header_size);
-    asked.queue_size = std::min(asked.queue_size, most_buffers());
+    // The rest of a larger ring stays empty.
+    asked.queue_size = static_cast<std::uint32_t>(
+        std::min<std::size_t>(asked.queue_size, source->size() / asked.queue_pairs));
     using enum feature;
     const ring_backend worker_backend{
         "worker",
@@ -183,12 +186,15 @@ struct device_parts {
     return {};
   }
 
-  result<void> configure(const config& wanted) {
+  result<void> configure_taps() {
     const basic_tap<Sys>& first = taps.front();
     if (auto done = first.set_header_size(static_cast<int>(plan.header_bytes)); !done) return done;
-    if (auto done = first.set_offloads(plan.tap_offloads); !done) return done;
+    return first.set_offloads(plan.tap_offloads);
+  }
+
+  result<void> configure_link(const config& wanted) {
     if (wanted.mac && wanted.mac != state.mac) {
-      if (auto done = first.set_mac(*wanted.mac); !done) return done;
+      if (auto done = taps.front().set_mac(*wanted.mac); !done) return done;
     }
     if (wanted.wanted.mtu_bytes != 0 && wanted.wanted.mtu_bytes != state.mtu) {
       if (auto done = link->set_mtu(wanted.wanted.mtu_bytes); !done) return done;
@@ -257,14 +263,6 @@ struct device_parts {
   static bool several_queues(const wanted_features& want) noexcept {
     return want.queue_pairs > 1 || want.mq == want::required;
   }
-  // What the source can have at most: the rest of a larger ring stays empty.
-  [[nodiscard]] std::uint32_t most_buffers() const noexcept {
-    std::uint64_t bytes = 0;
-    for (const guest_region& each : source->regions()) bytes += each.size;
-    return static_cast<std::uint32_t>(
-        std::min<std::uint64_t>(bytes / std::max(source->capacity(), 1u), UINT32_MAX));
-  }
-
   // With a VLAN tag.
   static std::size_t ethernet_frame_bytes(std::uint16_t mtu) noexcept {
     return std::size_t{mtu == 0 ? std::uint16_t{1500} : mtu} + 18;

@@ -40,16 +40,16 @@ class ring_motion {
                              std::chrono::nanoseconds after) noexcept {
     const std::uint16_t used = direct::load(ring.used_index());
     const bool waiting = direct::load(ring.avail_index()) != used;
-    if (used != used_ || !waiting || !since_) {
-      used_ = used;
-      since_ = now;
-    }
-    return waiting && now - *since_ >= after;
+    if (used != used_ || !waiting) since_.reset();
+    used_ = used;
+    if (!waiting) return false;
+    if (!since_) since_ = now;
+    return now - *since_ >= after;
   }
 
  private:
   std::uint16_t used_ = 0;
-  std::optional<clock::time_point> since_;
+  std::optional<clock::time_point> since_;  // frames were seen waiting, and none was taken
 };
 
 }  // namespace vkring::inline v0

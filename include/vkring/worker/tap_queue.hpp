@@ -29,7 +29,8 @@
 namespace vkring::inline v0 {
 
 /// What the device side of a queue pair is made of. The descriptors stay the owner's, and open for
-/// as long as the worker runs. The TAP queue and the eventfds are non-blocking.
+/// as long as the worker runs. The TAP queue and the eventfds are non-blocking, and the queue stays
+/// attached: one that was detached (TUNSETQUEUE) counts as an interface that is gone, for good.
 template <class Layout>
 struct worker_queue {
   typename Layout::ring_type tx;
@@ -174,7 +175,7 @@ class tap_queue {
       if (kick.revents != 0) io.drain(kick.fd);
     }
     if ((set[1].revents | set[2].revents) != 0) look();
-    if ((set[2].revents & POLLERR) != 0) lose_tap();
+    if ((set[2].revents & (POLLERR | POLLNVAL)) != 0) lose_tap();
   }
 
   [[nodiscard]] worker_counters& counters() noexcept { return counters_; }
@@ -336,6 +337,7 @@ class tap_queue {
   [[gnu::noinline]] void lose_tap() noexcept {
     if (health_.tap_gone()) return;
     health_.set_tap_gone();
+    tx_blocked_ = false;  // it will never be writable again: frames fail, and are counted
     signal(queue_.error);
   }
   static void signal(int event) noexcept {

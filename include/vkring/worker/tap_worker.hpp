@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -35,7 +36,7 @@ struct worker_options {
   /// The CPU of thread i is `cpus[i]`, around the list; empty: wherever the kernel puts them.
   std::vector<int> cpus;
   /// How long a thread looks for frames to send before it sleeps. While it looks, sending costs the
-  /// application no system call.
+  /// application no system call. `std::chrono::microseconds::max()`: it never sleeps.
   std::chrono::microseconds spin{50};
 };
 
@@ -69,7 +70,8 @@ class basic_tap_worker {
   /// Ends all threads, each after one last look at its tx rings: a frame that was sent before is
   /// handed to the kernel, unless that has no room. Afterwards nobody touches the rings.
   void stop() noexcept {
-    stopping_.store(true, std::memory_order_relaxed);
+    // Pairs with `stopping`: who sees it sees what was sent before.
+    stopping_.store(true, std::memory_order_release);
     stop_.signal();
     for (thread& each : threads_) {
       if (each.running) ::pthread_join(each.id, nullptr);
@@ -103,7 +105,7 @@ class basic_tap_worker {
 
   basic_tap_worker(const std::vector<worker_queue<Layout>>& queues, const memory_table& table,
                    const worker_options& options, basic_event_fd<Sys> stop)
-      : table_(table), spin_(options.spin), stop_(std::move(stop)) {
+      : table_(table), spin_(std::min(options.spin, longest_spin)), stop_(std::move(stop)) {
     for (const worker_queue<Layout>& each : queues) {
       queues_.push_back(std::make_unique<queue>(each, table_));
     }
@@ -163,6 +165,8 @@ class basic_tap_worker {
     return reason;
   }
 
+  [[nodiscard]] bool stopping() const noexcept { return stopping_.load(std::memory_order_acquire); }
+
   static void* run(void* argument) {
     auto& self = *static_cast<thread*>(argument);
     self.worker->serve(self);
@@ -171,7 +175,7 @@ class basic_tap_worker {
 
   void serve(thread& self) noexcept {
     Io io = std::move(*self.io);
-    while (!stopping_.load(std::memory_order_relaxed)) {
+    while (!stopping()) {
       for (queue* each : self.queues) each->disable_kicks();
       work(self, io);
       sleep(self, io);
@@ -183,7 +187,7 @@ class basic_tap_worker {
   void work(thread& self, Io& io) noexcept {
     clock::time_point last_sent{};
     clock::time_point last_look = clock::now();
-    while (!stopping_.load(std::memory_order_relaxed)) {
+    while (!stopping()) {
       std::size_t sent = 0;
       bool more = false;
       for (queue* each : self.queues) {
@@ -218,6 +222,7 @@ class basic_tap_worker {
   }
 
   static constexpr std::chrono::microseconds rx_look_interval{20};
+  static constexpr std::chrono::microseconds longest_spin = std::chrono::hours(24 * 365);
 
   memory_table table_;
   std::chrono::microseconds spin_;
