@@ -2,19 +2,20 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Instructions per frame of each verb of ring_loopback, counted by callgrind.
 #
-#   bench/count.sh PROGRAM            prints them
+#   bench/count.sh [PROGRAM]          prints them
 #   bench/count.sh PROGRAM --write    and keeps them in bench/counts.txt
 #   bench/count.sh PROGRAM --check BUILD
 #                                     and fails if one is more than 5 % above bench/counts.txt
 #
-# PROGRAM is bench/ring_loopback. A verb is a function that is not inlined, and all that it calls.
+# PROGRAM is bench/ring_loopback, that of build/gcc-release unless told otherwise. A verb is a
+# function that is not inlined, and all that it calls.
 # BUILD says how PROGRAM was built: --check skips any build but "x86_64 GNU 12 Release", because
 # others count differently.
 # Exit status: 0 fine; 1 a count has risen, a verb is gone or new, or nothing could be counted;
 # 77 skipped.
 set -eu
 
-program=$1
+program=${1:-$(dirname "$0")/../build/gcc-release/bench/ring_loopback}
 mode=${2:-}
 counted='x86_64 GNU 12 Release'
 

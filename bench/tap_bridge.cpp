@@ -79,7 +79,8 @@ void serve(std::vector<std::pair<int, int>> directions) {
 int main(int argc, char** argv) {
   const bool two = argc == 7 && std::strcmp(argv[1], "--threads") == 0 && argv[2][0] == '2';
   if (!two && argc != 5) {
-    std::fputs("usage: tap_bridge [--threads 2] NETNS ADDRESS/LENGTH NETNS ADDRESS/LENGTH\n", stderr);
+    std::fputs("usage: tap_bridge [--threads 2] NETNS ADDRESS/LENGTH NETNS ADDRESS/LENGTH\n",
+               stderr);
     return 2;
   }
   char** const ports = argv + (two ? 3 : 1);

@@ -4,8 +4,9 @@
 // through a device and its worker, and by the system calls that a program would make without one.
 //
 //   tap_path/<worker|uring|writev>/tx/frame:N           as many frames as the kernel takes
-//   tap_path/<worker|uring|writev>/tx_paced/frame:N     100,000 frames/s; `app_ns` is the point
-//   tap_path/<worker|uring|read>/rx_paced/frame:N       frames from the kernel at a given rate
+//   tap_path/<worker|uring|writev>/tx_paced/frame:N     100,000 frames/s, what is due each
+//                                                       millisecond; `app_ns` is the point
+//   tap_path/<worker|uring|read>/rx_paced/frame:N/rate:R  frames from the kernel, what is due each 50 us
 //   tap_path/<worker|uring>/wake/pairs:N                a frame each time that the worker's one thread,
 //                                                       which serves N queue pairs, has gone to sleep
 //
@@ -37,7 +38,6 @@ namespace {
 
 using namespace vkring;
 using clock_type = std::chrono::steady_clock;
-
 using uring_device = basic_device<split, buffer_pool, posix, uring_tap_worker>;
 
 constexpr std::size_t burst = 32;
@@ -110,9 +110,10 @@ std::vector<std::byte> foreign_frame(std::size_t bytes) {
   return frame;
 }
 
-/// Calls `send_one_burst(n)` so that `rate` frames per second go out, in bursts as due.
+/// Calls `send(n)` so that `rate` frames per second go out, in bursts of what is due after each nap.
 template <class Send>
-std::uint64_t paced(std::uint64_t rate, std::uint64_t total, Send&& send) {
+std::uint64_t paced(std::uint64_t rate, std::uint64_t total, std::chrono::nanoseconds nap,
+                    Send&& send) {
   const auto start = clock_type::now();
   std::uint64_t sent = 0;
   while (sent != total) {
@@ -124,8 +125,8 @@ std::uint64_t paced(std::uint64_t rate, std::uint64_t total, Send&& send) {
       send(due - sent);
       sent = due;
     } else {
-      timespec nap{0, 50'000};
-      ::nanosleep(&nap, nullptr);
+      const timespec time{0, nap.count()};
+      ::nanosleep(&time, nullptr);
     }
   }
   return sent;
@@ -205,7 +206,8 @@ void tx_paced(benchmark::State& state) {
   const cpu_meter meter;
   std::uint64_t frames = 0;
   for (auto _ : state) {
-    frames += paced(rate, rate / 2, [&](std::uint64_t n) { sender.send(n); });
+    frames += paced(rate, rate / 2, std::chrono::milliseconds(1),
+                    [&](std::uint64_t n) { sender.send(n); });
   }
   sender.finish(frames);
   meter.report(state, frames);
@@ -220,7 +222,7 @@ class kernel_sender {
           const int s = ::socket(AF_INET, SOCK_DGRAM, 0);
           const sockaddr_in to = neighbour();
           std::vector<char> data(bytes);
-          paced(rate, total, [&](std::uint64_t n) {
+          paced(rate, total, std::chrono::microseconds(50), [&](std::uint64_t n) {
             for (; n != 0; --n) {
               ::sendto(s, data.data(), data.size(), 0, reinterpret_cast<const sockaddr*>(&to),
                        sizeof to);
@@ -255,12 +257,18 @@ class read_receiver {
     while ((n = ::read(tap_.fd(), buffer_.data(), buffer_.size())) > 0) {
       received += static_cast<std::size_t>(n) == 12 + bytes;
     }
+    ++sleeps_;
     return received;
+  }
+  /// How often it slept, for each frame.
+  void report(benchmark::State& state, std::uint64_t frames) const {
+    state.counters["sleeps"] = static_cast<double>(sleeps_) / static_cast<double>(frames);
   }
 
  private:
   bench_tap tap_;
   std::array<std::byte, 2060> buffer_;
+  std::uint64_t sleeps_ = 0;
 };
 
 /// Receives through a device.
@@ -278,6 +286,13 @@ class device_receiver {
       device_.rx(0).recycle(got);
     }
     return received;
+  }
+  /// How often the worker slept and called, for each frame.
+  void report(benchmark::State& state, std::uint64_t frames) const {
+    const worker_counters& counters = device_.worker_statistics(0);
+    const auto n = static_cast<double>(frames);
+    state.counters["sleeps"] = static_cast<double>(counters.sleeps.value()) / n;
+    state.counters["calls"] = static_cast<double>(counters.calls.value()) / n;
   }
 
  private:
@@ -307,6 +322,7 @@ void rx_paced(benchmark::State& state) {
     others += sender.cpu();
   }
   meter.report(state, received, others);
+  receiver.report(state, received);
   state.counters["lost"] = static_cast<double>(sent) - static_cast<double>(received);
   state.SetItemsProcessed(static_cast<std::int64_t>(received));
 }
@@ -358,7 +374,7 @@ void declare() {
       ->ArgName("frame")
       ->Arg(64);
   named("tap_path/writev/tx_paced", tx_paced<writev_sender>)->ArgName("frame")->Arg(64);
-  for (const std::int64_t rate : {50'000, 100'000, 200'000, 400'000}) {
+  for (const std::int64_t rate : {50'000, 100'000, 150'000, 200'000, 300'000, 400'000}) {
     named("tap_path/worker/rx_paced", rx_paced<device_receiver<device>>)
         ->ArgNames({"frame", "rate"})
         ->Args({64, rate});

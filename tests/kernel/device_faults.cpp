@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <algorithm>
 #include <catch2/catch.hpp>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "support/faulty_sys.hpp"
+#include "support/known_calls.hpp"
 #include "support/skip.hpp"
 #include "support/tap_wire.hpp"
 #include "vkring/device.hpp"
@@ -38,65 +38,6 @@ struct opening_sys : faulty_sys {
   }
 };
 using faulty_device = basic_device<split, buffer_pool, opening_sys>;
-
-// What a call is named in errors, and how it may fail.
-struct known_call {
-  std::string operation;
-  std::vector<int> reasons;
-};
-
-std::string ioctl_text(const char* kind, unsigned long request) {
-  char text[40];
-  std::snprintf(text, sizeof text, "%s %lx", kind, request);
-  return text;
-}
-
-const known_call* find_call(const std::string& call) {
-  using namespace tun_abi;
-  static const std::map<std::string, known_call> calls = {
-      {"open /dev/net/tun",
-       {"open", {ENOENT, EACCES, EPERM, ENODEV, ENXIO, EMFILE, ENFILE, ENOMEM}}},
-      {"pthread_create", {"pthread_create", {EAGAIN, ENOMEM}}},
-      {"setns", {"setns", {EPERM, EINVAL, ENOMEM}}},
-      {"socket", {"socket", {EMFILE, ENFILE, ENOMEM, EACCES}}},
-      {"sendto", {"send netlink", {ENOBUFS, ENOMEM, EPERM}}},
-      {"recvfrom", {"receive netlink", {ENOBUFS, ENOMEM}}},
-      {"mmap", {"mmap", {ENOMEM, EAGAIN, EPERM}}},
-      {"madvise", {"MADV_DONTFORK", {EINVAL, ENOMEM}}},
-      {"eventfd", {"eventfd", {EMFILE, ENFILE, ENOMEM}}},
-      {"fcntl", {"fcntl(O_NONBLOCK)", {EBADF, EPERM}}},
-      {ioctl_text("ioctl", tunsetiff),
-       {"TUNSETIFF", {EPERM, EBUSY, EINVAL, E2BIG, ENOMEM, ENFILE}}},
-      {ioctl_text("ioctl", tungetiff), {"TUNGETIFF", {EBADFD}}},
-      {ioctl_text("ioctl", tunsetvnethdrsz), {"TUNSETVNETHDRSZ", {EINVAL, EBADFD}}},
-      {ioctl_text("ioctl", tunsetvnetle), {"TUNSETVNETLE", {EINVAL, EBADFD}}},
-      {ioctl_text("ioctl", siocgifhwaddr), {"SIOCGIFHWADDR", {ENODEV, EBADFD}}},
-      {ioctl_text("ioctl", siocsifhwaddr), {"SIOCSIFHWADDR", {EPERM, EBUSY, EADDRNOTAVAIL}}},
-      {ioctl_text("ioctl_value", tunsetowner), {"TUNSETOWNER", {EINVAL, EBADFD}}},
-      {ioctl_text("ioctl_value", tunsetgroup), {"TUNSETGROUP", {EINVAL, EBADFD}}},
-      {ioctl_text("ioctl_value", tunsetpersist), {"TUNSETPERSIST", {EINVAL, EBADFD}}},
-      {ioctl_text("ioctl_value", tunsetoffload), {"TUNSETOFFLOAD", {EBADFD, ENOMEM}}},
-      {ioctl_text("ioctl_value", tungetdevnetns), {"TUNGETDEVNETNS", {EMFILE, ENOMEM, EBADFD}}},
-  };
-  static const known_call path{"open", {ENOENT, EACCES, EMFILE, ENFILE}};
-  if (call.rfind("open /proc/", 0) == 0) return &path;
-  const auto found = calls.find(call);
-  return found == calls.end() ? nullptr : &found->second;
-}
-
-// Calls whose failure changes nothing, or no more than what is negotiated.
-bool may_fail(const std::string& call) {
-  using namespace tun_abi;
-  return call == "close" || call == "fstat" || call == "stat /proc/thread-self/ns/net" ||
-         call == "setsockopt" || call == ioctl_text("ioctl", tunattachfilter) ||
-         call == ioctl_text("ioctl", tundetachfilter) || call == "ioctl_value b703";
-}
-
-bool never_interrupted(const std::string& call) {
-  return call == "pthread_create" || call == "setns" || call == "socket" || call == "fcntl" ||
-         call == "mmap" || call == "madvise" || call == "eventfd" ||
-         call == ioctl_text("ioctl_value", tun_abi::tungetdevnetns);
-}
 
 std::size_t interfaces(const netns& where) {
   return where

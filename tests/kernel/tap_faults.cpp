@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <catch2/catch.hpp>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "support/faulty_sys.hpp"
+#include "support/known_calls.hpp"
 #include "support/private_netns.hpp"
 #include "support/skip.hpp"
 #include "vkring/kernel/tap.hpp"
@@ -13,66 +13,12 @@
 // and reason, nothing is left open, and no interface is left behind.
 
 using namespace vkring;
-using test::fault_book;
-using test::faulty_sys;
-using test::private_netns;
-using test::skip;
+using namespace vkring::test;
 using ftap = basic_tap<faulty_sys>;
 
 namespace {
 
 constexpr const char* no_netns = "may not make network namespaces";
-
-// What a call is named in errors, and how it may fail.
-struct known_call {
-  std::string operation;
-  std::vector<int> reasons;
-};
-
-std::string ioctl_text(const char* kind, unsigned long request) {
-  char text[40];
-  std::snprintf(text, sizeof text, "%s %lx", kind, request);
-  return text;
-}
-
-const std::map<std::string, known_call>& known_calls() {
-  using namespace tun_abi;
-  static const std::map<std::string, known_call> calls = {
-      {"open /dev/net/tun",
-       {"open", {ENOENT, EACCES, EPERM, ENODEV, ENXIO, EMFILE, ENFILE, ENOMEM}}},
-      {"pthread_create", {"pthread_create", {EAGAIN, ENOMEM}}},
-      {"setns", {"setns", {EPERM, EINVAL, ENOMEM}}},
-      {"socket", {"socket", {EMFILE, ENFILE, ENOMEM, EACCES}}},
-      {"fcntl", {"fcntl(O_NONBLOCK)", {EBADF, EPERM}}},
-      {ioctl_text("ioctl", tunsetiff),
-       {"TUNSETIFF", {EPERM, EBUSY, EINVAL, E2BIG, ENOMEM, ENFILE, EEXIST}}},
-      {ioctl_text("ioctl", tungetiff), {"TUNGETIFF", {EBADFD, EINVAL}}},
-      {ioctl_text("ioctl", tunsetvnethdrsz), {"TUNSETVNETHDRSZ", {EINVAL, EBADFD}}},
-      {ioctl_text("ioctl", tunsetvnetle), {"TUNSETVNETLE", {EINVAL, EBADFD}}},
-      {ioctl_text("ioctl", tunsetsndbuf), {"TUNSETSNDBUF", {EINVAL, EBADFD}}},
-      {ioctl_text("ioctl", siocgifhwaddr), {"SIOCGIFHWADDR", {ENODEV, EBADFD}}},
-      {ioctl_text("ioctl", siocgifindex), {"SIOCGIFINDEX", {ENODEV}}},
-      {ioctl_text("ioctl_value", tunsetowner), {"TUNSETOWNER", {EINVAL, EBADFD}}},
-      {ioctl_text("ioctl_value", tunsetgroup), {"TUNSETGROUP", {EINVAL, EBADFD}}},
-      {ioctl_text("ioctl_value", tunsetpersist), {"TUNSETPERSIST", {EINVAL, EBADFD}}},
-      {ioctl_text("ioctl_value", tunsetoffload), {"TUNSETOFFLOAD", {EBADFD, ENOMEM}}},
-      {ioctl_text("ioctl_value", tungetdevnetns), {"TUNGETDEVNETNS", {EMFILE, ENOMEM, EBADFD}}},
-  };
-  return calls;
-}
-
-// Calls whose failure changes nothing: where the answer only spares work or refines a check.
-bool may_fail(const std::string& call) {
-  using namespace tun_abi;
-  return call == "close" || call == "fstat" || call == "stat /proc/thread-self/ns/net" ||
-         call == ioctl_text("ioctl", tunattachfilter) ||
-         call == ioctl_text("ioctl", tundetachfilter) || call == "ioctl_value b703";
-}
-
-bool never_interrupted(const std::string& call) {
-  return call == "pthread_create" || call == "setns" || call == "socket" || call == "fcntl" ||
-         call == ioctl_text("ioctl_value", tun_abi::tungetdevnetns);
-}
 
 // Runs `work`, which returns a result, with each of its calls refused in turn.
 template <class Work>
@@ -91,8 +37,9 @@ void refuse_each(Work&& work) {
       CHECK(book.clean());
       continue;
     }
-    REQUIRE(known_calls().count(calls[n]) == 1);
-    const auto& [operation, reasons] = known_calls().at(calls[n]);
+    const known_call* const known = find_call(calls[n]);
+    REQUIRE(known != nullptr);
+    const auto& [operation, reasons] = *known;
     for (const int reason : reasons) {
       CAPTURE(n, calls[n], reason);
       book.reset({.reason = reason, .nth = n + 1});

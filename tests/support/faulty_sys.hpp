@@ -231,8 +231,8 @@ struct faulty_sys {
     return call("uname", [&] { return posix::uname(into); });
   }
   static pid_t getpid() noexcept { return posix::getpid(); }  // these two cannot fail
-  static int pthread_create(pthread_t* made, const pthread_attr_t* attributes,
-                            void* (*run)(void*), void* argument) noexcept {
+  static int pthread_create(pthread_t* made, const pthread_attr_t* attributes, void* (*run)(void*),
+                            void* argument) noexcept {
     const int reason = fault_book::get().ask("pthread_create", {}, 0);
     return reason != 0 ? reason : posix::pthread_create(made, attributes, run, argument);
   }

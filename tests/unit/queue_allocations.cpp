@@ -6,42 +6,11 @@
 #include <array>
 #include <catch2/catch.hpp>
 #include <cstddef>
-#include <cstdlib>
-#include <new>
 #include <vector>
 
+#include "support/count_allocations.hpp"
 #include "support/queue_bed.hpp"
 #include "vkring/queue/forward.hpp"
-
-namespace {
-
-std::size_t allocations = 0;
-
-[[gnu::noinline]] void* counted(std::size_t size, std::size_t alignment) {
-  ++allocations;
-  void* const memory =
-      std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-[[gnu::noinline]] void release(void* memory) { std::free(memory); }
-
-constexpr std::size_t usual = alignof(std::max_align_t);
-
-}  // namespace
-
-// The array forms lead to these.
-void* operator new(std::size_t size) { return counted(size, usual); }
-void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-  return counted(size, usual);
-}
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  return counted(size, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* memory) noexcept { release(memory); }
-void operator delete(void* memory, std::size_t) noexcept { release(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { release(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { release(memory); }
 
 namespace vkring::test {
 namespace {

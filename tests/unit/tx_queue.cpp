@@ -289,6 +289,11 @@ TEST_CASE("tx: a queue that was stopped takes nothing") {
     CHECK(f.size() == 60);
     const segment one{bed.tables_address, 16};
     CHECK_FALSE(bed.queue.send({&one, 1}, {}, 1));
+    // A device that goes on all the same is not looked at any more.
+    bed.serve();
+    bed.queue.reclaim();
+    CHECK(bed.queue.enable_call() == notification::safe_to_sleep);
+    CHECK_FALSE(bed.queue.ring().breach());
     f.reset();
     bed.queue.stop();
     check_all_back(*pool);

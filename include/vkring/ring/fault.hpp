@@ -31,7 +31,7 @@ enum class ring_fault : std::uint8_t {
   indirect_refused,         ///< an indirect descriptor that was not negotiated, or inside a table
   indirect_with_next,       ///< a descriptor both INDIRECT and NEXT
   indirect_length,          ///< a table that is empty or not a multiple of 16 bytes
-  buffer_too_small,  ///< a receive buffer that cannot even hold a header
+  buffer_too_small,         ///< a receive buffer that cannot even hold a header
   chain_direction,  ///< device-writable where the queue carries readable buffers, or the reverse
 };
 

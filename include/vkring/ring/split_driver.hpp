@@ -13,6 +13,7 @@
 #include <vkring/core/counter.hpp>
 #include <vkring/core/set_once.hpp>
 #include <vkring/ring/concepts.hpp>
+#include <vkring/ring/descriptor_ledger.hpp>
 #include <vkring/ring/slots.hpp>
 
 namespace vkring::inline v0 {
@@ -54,7 +55,7 @@ class virtqueue<split, driver_side, Token, Access> {
         used_(options.start),
         used_seen_(options.start),
         tokens_(options.size),
-        accounts_(options.size) {
+        ledger_(options.size) {
     for (std::uint16_t i = 0; i < size_; ++i) {
       Access::store(ring_.avail_entries()[i], i);
       Access::store(ring_.descriptors()[i].address, std::uint64_t{0});
@@ -86,14 +87,15 @@ class virtqueue<split, driver_side, Token, Access> {
   [[nodiscard]] std::uint16_t in_flight() const noexcept { return avail_ - used_; }
   /// Whether one of them starts at this descriptor, which is below the size.
   [[nodiscard]] bool in_flight_at(std::uint16_t descriptor) const noexcept {
-    if (mode_ == ring_mode::general) return accounts_[descriptor].count != 0;
+    if (mode_ == ring_mode::general) return ledger_.chain_length(descriptor) != 0;
     return (ring_index(descriptor) - used_ & mask_) < in_flight();
   }
 
   /// How many more descriptors can be added now.
   [[nodiscard]] std::uint16_t room() const noexcept {
     if (breach_.is_set()) return 0;
-    return mode_ == ring_mode::fast ? static_cast<std::uint16_t>(size_ - in_flight()) : free_;
+    return mode_ == ring_mode::fast ? static_cast<std::uint16_t>(size_ - in_flight())
+                                    : ledger_.free();
   }
   /// The most buffers that a chain may have: no device takes more than `max_chain_pieces`.
   [[nodiscard]] std::uint16_t max_chain() const noexcept {
@@ -209,7 +211,9 @@ class virtqueue<split, driver_side, Token, Access> {
     if (used_seen_ - used_ < enough) {
       const ring_index seen(Access::observe_used(ring_.used_index()));
       if (seen - used_ > published_ - used_ || seen - used_ < used_seen_ - used_) [[unlikely]] {
-        break_queue(ring_fault::used_index_jump, used_, seen.value());
+        const bool is_spent =
+            in_flight() == 0 && room() == 0;  // what was used after it was abandoned
+        if (!is_spent) break_queue(ring_fault::used_index_jump, used_, seen.value());
         return 0;
       }
       used_seen_ = seen;
@@ -274,14 +278,14 @@ class virtqueue<split, driver_side, Token, Access> {
       }
       if (breach_.is_set()) break;
       const Token token = tokens_[head];
-      if (mode_ == ring_mode::general) free_chain(static_cast<std::uint16_t>(head));
+      if (mode_ == ring_mode::general) complete(static_cast<std::uint16_t>(head));
       used_ += 1;
       more = give(sink, token, written);
     }
     // In-order, the next chain has to start where the last one ended: in ring order, or a device that
     // foretells the heads instead of reading them (the kernel's, since 6.17) goes astray.
     if (mode_ == ring_mode::general && used_ == avail_ && until_fast_ == 0 &&
-        (!in_order_ || free_head_ == avail_.slot(mask_))) {
+        (!in_order_ || ledger_.first_free() == avail_.slot(mask_))) {
       enter_fast();
     }
     return used_ - first;
@@ -317,15 +321,13 @@ class virtqueue<split, driver_side, Token, Access> {
       for (; used_ != avail_; used_ += 1) sink(tokens_[used_.slot(mask_)]);
     } else {
       for (std::uint16_t id = 0; id < size_; ++id) {
-        if (accounts_[id].count != 0) sink(tokens_[id]);
-        accounts_[id].count = 0;
+        if (ledger_.chain_length(id) != 0) sink(tokens_[id]);
       }
     }
     used_ = used_seen_ = published_ = avail_;
-    Access::store(ring_.used_index(), used_.value());  // nothing is pending either
     // No room any more: nobody would take what came now.
     mode_ = ring_mode::general;
-    free_ = 0;
+    ledger_.clear();
     until_fast_ = size_;
   }
 
@@ -339,20 +341,13 @@ class virtqueue<split, driver_side, Token, Access> {
   static void visit_state(Self& self, Visit&& visit) {
     visit(self.mode_), visit(self.avail_), visit(self.published_);
     visit(self.kick_checked_), visit(self.used_), visit(self.used_seen_);
-    visit(self.batch_left_), visit(self.batch_written_), visit(self.oldest_);
-    visit(self.free_), visit(self.free_head_), visit(self.free_tail_), visit(self.until_fast_);
+    visit(self.batch_left_), visit(self.batch_written_), visit(self.until_fast_);
     self.breach_.visit_state(self.breach_, visit);
     for (auto& token : self.tokens_) visit(token);
-    for (auto& each : self.accounts_) visit(each.next), visit(each.count);
+    descriptor_ledger::visit_state(self.ledger_, visit);
   }
 
  private:
-  // General mode's account of one descriptor: the head of a chain in flight has count > 0.
-  struct account {
-    std::uint16_t next = 0;   // in the chain or in the free list
-    std::uint16_t count = 0;  // descriptors of the chain that starts here
-  };
-
   template <class Sink>
   static constexpr bool wants_written = std::is_invocable_v<Sink&, Token, std::uint32_t>;
 
@@ -383,7 +378,7 @@ class virtqueue<split, driver_side, Token, Access> {
     return std::size_t{head} * tables_.entries * sizeof(split_descriptor);
   }
   [[nodiscard]] std::uint16_t next_head() const noexcept {
-    return mode_ == ring_mode::fast ? avail_.slot(mask_) : free_head_;
+    return mode_ == ring_mode::fast ? avail_.slot(mask_) : ledger_.first_free();
   }
 
   // Writes one descriptor of a chain of several.
@@ -412,8 +407,6 @@ class virtqueue<split, driver_side, Token, Access> {
     Access::store(ring_.descriptors()[head].rest, split_descriptor::pack(length, flags));
     tokens_[head] = token;
     if (mode_ == ring_mode::general) {
-      free_head_ = accounts_[head].next;
-      --free_;
       offer(head, 1);
     }
     avail_ += 1;
@@ -421,23 +414,21 @@ class virtqueue<split, driver_side, Token, Access> {
 
   // Adds a direct chain in general mode; there is room.
   void add_chain(std::span<const chain_buffer> chain, Token token) noexcept {
-    const std::uint16_t head = free_head_;
+    const std::uint16_t head = ledger_.first_free();
     std::uint16_t at = head;
     for (std::size_t i = 0; i < chain.size(); ++i) {
-      link(ring_.descriptors()[at], chain[i], i + 1 == chain.size(), accounts_[at].next);
-      at = accounts_[at].next;
+      const std::uint16_t next = ledger_.after(at);
+      link(ring_.descriptors()[at], chain[i], i + 1 == chain.size(), next);
+      at = next;
     }
-    free_head_ = at;
-    const auto count = static_cast<std::uint16_t>(chain.size());
-    free_ = static_cast<std::uint16_t>(free_ - count);
     tokens_[head] = token;
-    offer(head, count);
+    offer(head, static_cast<std::uint16_t>(chain.size()));
     avail_ += 1;
   }
 
-  // General mode: writes the avail entry and remembers the chain.
+  // General mode: writes the avail entry and takes the chain's descriptors, the first free ones.
   void offer(std::uint16_t head, std::uint16_t count) noexcept {
-    accounts_[head].count = count;
+    ledger_.take(count);
     Access::store(ring_.avail_entries()[avail_.slot(mask_)], head);
   }
 
@@ -448,15 +439,7 @@ class virtqueue<split, driver_side, Token, Access> {
     mode_ = ring_mode::general;
     general_entries_.add(1);
     until_fast_ = size_;
-    const std::uint16_t busy = in_flight();
-    oldest_ = used_.slot(mask_);
-    free_ = static_cast<std::uint16_t>(size_ - busy);
-    free_head_ = avail_.slot(mask_);
-    free_tail_ = (used_ + 0xffff).slot(mask_);
-    for (std::uint16_t i = 0; i < size_; ++i) {
-      accounts_[i] = {(ring_index(i) + 1).slot(mask_), std::uint16_t{0}};
-    }
-    for (std::uint16_t i = 0; i < busy; ++i) accounts_[(used_ + i).slot(mask_)].count = 1;
+    ledger_.restart(used_, in_flight());
   }
 
   // Back to descriptor k in avail entry k. Nothing is in flight.
@@ -466,20 +449,9 @@ class virtqueue<split, driver_side, Token, Access> {
     for (std::uint16_t i = 0; i < size_; ++i) Access::store(ring_.avail_entries()[i], i);
   }
 
-  // General mode: the chain at `head` is complete; its descriptors go to the end of the free list.
-  void free_chain(std::uint16_t head) noexcept {
-    const std::uint16_t count = accounts_[head].count;
-    std::uint16_t last = head;
-    for (std::uint16_t i = 1; i < count; ++i) last = accounts_[last].next;
-    if (free_ == 0) {
-      free_head_ = head;
-    } else {
-      accounts_[free_tail_].next = head;
-    }
-    oldest_ = accounts_[last].next;
-    free_tail_ = last;
-    free_ = static_cast<std::uint16_t>(free_ + count);
-    accounts_[head].count = 0;
+  // General mode: the chain at `head` was used.
+  void complete(std::uint16_t head) noexcept {
+    ledger_.release(head);
     if (until_fast_ != 0) --until_fast_;
   }
 
@@ -494,14 +466,15 @@ class virtqueue<split, driver_side, Token, Access> {
     }
     if (mode_ == ring_mode::fast && id == used_.slot(mask_)) return id;
     leave_fast();
-    if (accounts_[id].count == 0) break_queue(ring_fault::used_id_not_head, used_, id);
+    if (ledger_.chain_length(static_cast<std::uint16_t>(id)) == 0)
+      break_queue(ring_fault::used_id_not_head, used_, id);
     return id;
   }
 
   // In-order: one element may stand for all chains up to the one that it names, and then the entries
   // that it skips are not written. Source: virtio 1.3 section 2.7.9.
   std::uint32_t next_in_order(std::uint32_t& written) noexcept {
-    const std::uint16_t head = mode_ == ring_mode::fast ? used_.slot(mask_) : oldest_;
+    const std::uint16_t head = mode_ == ring_mode::fast ? used_.slot(mask_) : ledger_.oldest();
     if (batch_left_ == 0) {
       const used_element& element = ring_.used_elements()[used_.slot(mask_)];
       const std::uint32_t id = Access::load(element.id);
@@ -525,7 +498,8 @@ class virtqueue<split, driver_side, Token, Access> {
 
   // In-order: the head of the chain that was added after the one at `head`.
   [[nodiscard]] std::uint16_t chain_after(std::uint16_t head) const noexcept {
-    const std::uint16_t count = mode_ == ring_mode::fast ? std::uint16_t{1} : accounts_[head].count;
+    const std::uint16_t count =
+        mode_ == ring_mode::fast ? std::uint16_t{1} : ledger_.chain_length(head);
     return (ring_index(head) + count).slot(mask_);
   }
 
@@ -546,17 +520,13 @@ class virtqueue<split, driver_side, Token, Access> {
 
   std::uint16_t batch_left_ = 0;  // in-order: chains of the current batch still to be reclaimed
   std::uint32_t batch_written_ = 0;
-  std::uint16_t oldest_ = 0;  // general mode, in-order: head of the oldest chain in flight
-  std::uint16_t free_ = 0;    // general mode: the free list, first in first out
-  std::uint16_t free_head_ = 0;
-  std::uint16_t free_tail_ = 0;
   std::uint16_t until_fast_ = 0;  // general mode: chains that have yet to pay for the switches
 
   set_once<ring_breach> breach_;
   counter general_entries_;
   counter fast_entries_;
   std::vector<Token> tokens_;
-  std::vector<account> accounts_;
+  descriptor_ledger ledger_;  // in general mode
 };
 
 }  // namespace vkring::inline v0

@@ -40,6 +40,7 @@ class frame_burst {
     for (const std::span<std::byte> piece : chain.readable) {
       pieces_[pieces_end_++] = {piece.data(), piece.size()};
     }
+    if (n != 0) prefetch(chain.readable.front().data());
     return true;
   }
   [[nodiscard]] std::span<outgoing_frame> frames() noexcept {
@@ -47,6 +48,13 @@ class frame_burst {
   }
 
  private:
+  // The header and the start of the payload, which another CPU has just written: they are on their
+  // way here while the frames before are handed to the kernel.
+  static void prefetch(const std::byte* start) noexcept {
+    __builtin_prefetch(start);
+    __builtin_prefetch(start + 64);
+  }
+
   // Memory that is not written until it is needed: few chains have many pieces.
   std::unique_ptr<iovec[]> pieces_ = std::make_unique_for_overwrite<iovec[]>(max_chain_pieces);
   std::array<outgoing_frame, max_frames> frames_;
