@@ -30,7 +30,7 @@ finish() {
   rm -rf "$work"
 }
 trap finish EXIT
-trap 'exit 1' INT TERM
+trap 'exit 1' HUP INT PIPE TERM
 
 bridge() { # ARGUMENTS...
   ${pinned:+taskset -c 0} "$build/bench/tap_bridge" "$@" "$a" 10.9.9.1/24 "$b" 10.9.9.2/24 >/dev/null &

@@ -14,7 +14,7 @@ program=${VKRING_BUILD:-build/gcc-release}/bench/tap_path
 rounds=${1:-7}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-trap 'exit 1' INT TERM
+trap 'exit 1' HUP INT PIPE TERM
 
 # Of all CPUs, in percent, over some seconds.
 busy() {

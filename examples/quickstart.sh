@@ -69,14 +69,14 @@ work=$(mktemp -d) || exit 2
 forwarder=
 server=
 clean_up() {
-  trap - EXIT INT TERM
+  trap - EXIT HUP INT PIPE TERM
   [ -z "$forwarder" ] || { kill "$forwarder" && wait "$forwarder"; } 2>/dev/null
   [ -z "$server" ] || { kill "$server" && wait "$server"; } 2>/dev/null
   for each in "$outside" "$plane" "$kernel"; do ip netns del "$each" 2>/dev/null; done
   rm -rf "$work"
 }
 trap clean_up EXIT
-trap 'exit 1' INT TERM
+trap 'exit 1' HUP INT PIPE TERM
 
 failed() {
   echo "quickstart: FAILED: $*" >&2

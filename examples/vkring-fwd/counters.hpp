@@ -25,6 +25,7 @@ enum class loss : std::uint8_t {
   kernel_busy,     ///< the interface's own queue was full
   kernel_refused,  ///< any other refusal by the kernel
   unreadable_gso,  ///< of a kind that the header of a packet socket cannot tell
+  sctp_checksum,   ///< a CRC that the other port does not complete, and nobody here either
   unfinished,
 };
 inline constexpr std::size_t loss_count =
@@ -48,6 +49,8 @@ inline constexpr std::size_t loss_count =
       return "kernel_refused";
     case loss::unreadable_gso:
       return "unreadable_gso";
+    case loss::sctp_checksum:
+      return "sctp_checksum";
     case loss::unfinished:
       break;
   }

@@ -9,6 +9,13 @@ namespace fwd {
 using vkring::segment_checksum;
 using vkring::virtio_net_hdr;
 
+namespace {
+
+// No other protocol has its checksum there; and it is none of the Internet's.
+constexpr std::uint16_t sctp_checksum_offset = 8;
+
+}  // namespace
+
 bool finisher::fix(vkring::frame& frame) {
   const virtio_net_hdr header = frame.header();
   switch (missing(header, allowed_)) {
@@ -17,6 +24,7 @@ bool finisher::fix(vkring::frame& frame) {
     case finish::segmentation:
       return false;
     case finish::checksum:
+      if (header.csum_offset == sctp_checksum_offset) return false;
       break;
   }
   writable_.resize(frame.buffers());
@@ -29,6 +37,11 @@ bool finisher::fix(vkring::frame& frame) {
 }
 
 void finisher::cut(vkring::frame&& frame) {
+  if (frame.header().gso_type == vkring::gso::none) {
+    losses_.add(loss::sctp_checksum);
+    frame.reset();
+    return;
+  }
   whole_ = std::move(frame);
   pieces_.clear();
   whole_.for_each_segment([this](std::span<std::byte> piece) { pieces_.emplace_back(piece); });

@@ -62,10 +62,10 @@ class finisher {
     writable_.reserve(64);
   }
 
-  /// Makes `frame` one that can be sent. False: it has to be `cut`.
+  /// Makes `frame` one that can be sent. False: it has to be `cut`, or nothing helps.
   [[nodiscard]] bool fix(vkring::frame& frame);
 
-  /// Starts to segment `frame`, which it takes; one that cannot be segmented is dropped and counted.
+  /// Starts to segment `frame`, which it takes; one that cannot be sent at all is dropped and counted.
   /// Not while `is_cutting`.
   void cut(vkring::frame&& frame);
   [[nodiscard]] bool is_cutting() const noexcept { return cut_.has_value(); }

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <optional>
+#include <string>
+#include <system_error>
 #include <utility>
 #include <vkring/kernel/sys.hpp>
 
@@ -54,10 +56,16 @@ vkring::result<std::unique_ptr<forwarder>> forwarder::start(std::vector<std::vec
     thread& each = *made->threads_[i];
     each.set.resize(each.lanes.size() + 1);
     const std::optional<int> cpu = cores.empty() ? std::nullopt : std::optional(cores[i]);
-    each.runner = std::thread([self = made.get(), &each, cpu] {
-      if (cpu) pin(*cpu);
-      self->run(each);
-    });
+    try {
+      each.runner = std::thread([self = made.get(), &each, cpu] {
+        if (cpu) pin(*cpu);
+        self->run(each);
+      });
+    } catch (const std::system_error& refusal) {
+      return vkring::fail(refusal.code().value(), "pthread_create",
+                          "forwarder " + std::to_string(i),
+                          "raise the limits on threads (ulimit -u) and memory");
+    }
   }
   return made;
 }
@@ -74,7 +82,9 @@ void forwarder::set_phase(phase next) {
 void forwarder::stop() {
   if (threads_.empty()) return;
   set_phase(phase::stopping);
-  for (const auto& each : threads_) each->runner.join();
+  for (const auto& each : threads_) {
+    if (each->runner.joinable()) each->runner.join();  // not after a failure of `start`
+  }
   threads_.clear();
 }
 

@@ -54,9 +54,8 @@ class ring_queue {
 
   readiness await_frames(pollfd& entry) noexcept {
     entry = {device_->rx_call(pair_).fd(), POLLIN, 0};
-    if (rx().ring().in_flight() == 0) rx().refill();
     if (rx().enable_call() == vkring::notification::more_pending) return readiness::pending;
-    return rx().ring().in_flight() == 0 ? readiness::starved : readiness::sleep;
+    return device_->starved(pair_) ? readiness::starved : readiness::sleep;
   }
   readiness await_room(pollfd& entry) noexcept {
     entry = {device_->tx_call(pair_).fd(), POLLIN, 0};

@@ -37,7 +37,10 @@ template <class From, class To>
 bool lane::work(From& from, To& to) {
   if (is_blocked()) return flush(to);
   const std::size_t count = fill(from, to);
-  if (count == 0) return false;
+  if (count == 0) {
+    to.reclaim();  // the frames to come may need these buffers
+    return false;
+  }
   held_.assign(plan_.mode == traffic_mode::rxonly ? 0 : count);
   (void)flush(to);
   return true;
@@ -153,11 +156,11 @@ readiness lane::prepare_sleep(pollfd& entry) {
   return std::visit(
       [&](auto& from, auto& to) {
         to.reclaim();
-        if (!held_.empty() || !segments_.empty()) return to.await_room(entry);
-        if (finisher_.is_cutting()) {
+        if (is_starved()) {
           entry = {-1, 0, 0};
           return readiness::starved;
         }
+        if (!held_.empty() || !segments_.empty()) return to.await_room(entry);
         if (plan_.mode != traffic_mode::txonly) return from.await_frames(entry);
         entry = {-1, 0, 0};
         return wake_at_ ? readiness::sleep : readiness::starved;
@@ -168,9 +171,10 @@ readiness lane::prepare_sleep(pollfd& entry) {
 void lane::woken(const pollfd& entry) {
   std::visit(
       [&](auto& from, auto& to) {
+        if (is_starved()) return;
         if (!held_.empty() || !segments_.empty()) {
           to.woken_by_room(entry);
-        } else if (!finisher_.is_cutting() && plan_.mode != traffic_mode::txonly) {
+        } else if (plan_.mode != traffic_mode::txonly) {
           from.woken_by_frames(entry);
         }
       },

@@ -102,6 +102,11 @@ class lane {
     return !held_.empty() || !segments_.empty() || finisher_.is_cutting();
   }
 
+  // There are no buffers for the segments of the frame that is being cut.
+  [[nodiscard]] bool is_starved() const noexcept {
+    return finisher_.is_cutting() && segments_.empty();
+  }
+
   lane_plan plan_;
   bool finishes_;  // whether frames may come that `to` does not take as they are
   bool ending_ = false;

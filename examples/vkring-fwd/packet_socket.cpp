@@ -251,11 +251,17 @@ std::size_t packet_socket::send(std::span<frame> frames) noexcept {
       ++done;
       continue;
     }
-    const int got = vkring::retry_interrupted([&] {
+    const auto send_all = [&] {
       return ::sendmmsg(socket_.get(), outgoing_.data(), static_cast<unsigned>(ready),
                         MSG_DONTWAIT);
-    });
-    const int reason = vkring::error_of(got);
+    };
+    int got = vkring::retry_interrupted(send_all);
+    int reason = vkring::error_of(got);
+    if (reason != 0 && reason != EAGAIN) {
+      // Perhaps that of an earlier call, which the socket had kept.
+      got = vkring::retry_interrupted(send_all);
+      reason = vkring::error_of(got);
+    }
     if (reason == EAGAIN) break;
     if (reason != 0) {
       drop_first(frames[done++], reason);

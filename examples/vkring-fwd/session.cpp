@@ -145,6 +145,11 @@ report session::counters() {
   for (port& each : ports_) {
     all.ports.push_back(with(each, [](auto& p) { return p.counters(); }));
     all.ports.back().wait = name(options_.wait);
+    if (forwarder_ != nullptr) continue;
+    // Nobody takes them out any more.
+    for (queue_report& queue : all.ports.back().queues) {
+      add_drops(queue.drops, "left_in_ring", queue.in_ring);
+    }
   }
   for (const route& each : routes_) {
     queue_report& queue = all.ports[each.port].queues[each.queue];

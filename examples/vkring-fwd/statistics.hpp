@@ -14,13 +14,14 @@
 
 namespace fwd {
 
-/// One queue pair. What was received by all queues is what was sent by all queues plus all drops,
-/// and minus `gso_segments` plus `gso_frames`.
+/// One queue pair. In the modes that send what they receive, what was received by all queues is what
+/// was sent by all queues plus all drops, minus `gso_segments` plus `gso_frames`.
 struct queue_report {
   std::uint64_t rx_packets = 0;  ///< those that were dropped on the way in included
   std::uint64_t rx_bytes = 0;
   std::uint64_t tx_packets = 0;  ///< handed to the kernel
   std::uint64_t tx_bytes = 0;
+  std::uint64_t in_ring = 0;              ///< on their way to the kernel
   std::vector<vkring::drop_count> drops;  ///< on the way in here, or on the way out here
   std::uint64_t kicks = 0;
   std::uint64_t kicks_suppressed = 0;

@@ -120,12 +120,12 @@ port_report tap_port::counters() {
   }
   const std::vector<vkring::queue_health> health = device_->health();
   for (std::size_t i = 0; i < queues(); ++i) {
-    // What the worker took from the ring, and the kernel then refused. Read before what was put into
-    // the ring, so that it cannot be more.
+    // What the worker took from the ring. Read before what was put into it, so that it cannot be more.
     const vkring::worker_counters& far = device_->worker_statistics(i);
     const std::uint64_t refused = far.tx_refused.value();
     const std::uint64_t down = far.tx_link_down.value();
     const std::uint64_t failed = far.tx_failed.value();
+    const std::uint64_t sent = far.tx_frames.value();
     const vkring::queue_statistics rx = device_->rx_statistics(i);
     const vkring::queue_statistics tx = device_->tx_statistics(i);
     queue_report& queue = report.queues.emplace_back();
@@ -139,8 +139,9 @@ port_report tap_port::counters() {
     add_drops(queue.drops, "interface_down", down);
     add_drops(queue.drops, "kernel_failed", failed);
     add_drops(queue.drops, "too_long", far.rx_too_long.value());
-    queue.tx_packets = tx.packets - refused - down - failed;
-    queue.tx_bytes = tx.bytes;
+    queue.tx_packets = sent;
+    queue.tx_bytes = far.tx_bytes.value();
+    queue.in_ring = tx.packets - sent - refused - down - failed;
     queue.kicks = rx.kicks + tx.kicks;
     queue.kicks_suppressed = rx.kicks_suppressed + tx.kicks_suppressed;
     queue.calls = far.calls.value();

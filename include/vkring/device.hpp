@@ -56,7 +56,9 @@ class basic_device {
   /// Opens or attaches to the interface, negotiates, and starts the backend. The rx rings fill up
   /// with buffers at once: `source` needs more than these hold, or there is nothing left to send. For
   /// each queue pair, 2.5 times the queue size and 160 are always enough, the caches of its queues
-  /// included; to that add the frames that the application holds.
+  /// included, as long as each frame is in one buffer; to that add the frames that the application
+  /// holds. A frame of 64 KB (TSO and USO on the way in) is in 33 buffers of 2 KB, and a tx ring takes
+  /// a frame for each descriptor: with a smaller source, `reclaim` tx queues when nothing comes.
   ///
   /// Errors name the step and what to do: a bad name, size or number of queues (EINVAL); what was
   /// required and cannot be had (ENOTSUP, with the reason); what the TAP, the link, the memory and
@@ -116,19 +118,24 @@ class basic_device {
 
   /// Sleeps until a frame has come to any queue, something is wrong, or the time is over; negative
   /// means for ever. True: there is something to look at, or perhaps was. An interrupting signal
-  /// ends it, as false. Uses every `rx(i)`: with a thread for each, poll `rx_call(i)` instead.
+  /// ends it, as false. Uses every `rx(i)`: with a thread for each, poll `rx_call(i)` instead. While
+  /// one of them is `starved`, it returns each millisecond, as true.
   bool wait(std::chrono::nanoseconds timeout) noexcept {
     std::vector<pollfd>& set = parts_->poll_set;
     bool pending = false;
+    bool starving = false;
     std::size_t broken = 0;
     for (std::size_t i = 0; i < queue_pairs(); ++i) {
       pending = rx(i).enable_call() == notification::more_pending || pending;
+      starving = starved(i) || starving;
       set[i] = {rx_call(i).fd(), POLLIN, 0};
       broken += (rx(i).ring().breach() ? 1u : 0u) + (tx(i).ring().breach() ? 1u : 0u);
     }
     // A queue that broke has nothing pending ever more: it is told of once.
     if (std::exchange(parts_->broken, broken) != broken) pending = true;
     set.back() = {error_event().fd(), POLLIN, 0};
+    constexpr std::chrono::nanoseconds moment = std::chrono::milliseconds(1);
+    if (starving && (timeout.count() < 0 || timeout > moment)) timeout = moment;
     timespec limit{timeout.count() / 1'000'000'000, timeout.count() % 1'000'000'000};
     if (pending) limit = {0, 0};
     const bool for_ever = !pending && timeout.count() < 0;
@@ -138,7 +145,15 @@ class basic_device {
       if (ready > 0 && set[i].revents != 0) rx_call(i).drain();
     }
     if (ready > 0 && set.back().revents != 0) error_event().drain();
-    return pending || ready > 0;
+    return pending || ready > 0 || starving;
+  }
+  /// Whether the source had no buffers any more for the rx ring of a pair, which now lacks some for
+  /// the largest frame that may come. Nobody tells when there are buffers again: look at it after
+  /// `rx(pair).enable_call()`, and do not sleep for long. `reclaim` of the tx queues on the same
+  /// source gives back what they hold. Belongs to the thread of `rx(pair)`.
+  [[nodiscard]] bool starved(std::size_t pair) const noexcept {
+    const auto& ring = parts_->pairs[pair]->rx().ring();
+    return ring.in_flight() < parts_->rx_needs && !ring.breach();
   }
 
   [[nodiscard]] queue_statistics tx_statistics(std::size_t pair) const {

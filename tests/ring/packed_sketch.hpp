@@ -34,6 +34,7 @@ class virtqueue<packed, driver_side, Token, Access> {
   [[nodiscard]] std::uint16_t in_flight() const noexcept;
   [[nodiscard]] std::uint16_t room() const noexcept;
   [[nodiscard]] std::uint16_t max_chain() const noexcept;
+  [[nodiscard]] bool has_room(std::size_t buffers) const noexcept;
 
   bool try_add(std::span<const chain_buffer> chain, Token token) noexcept;
   template <bool DeviceWritable, class Generate>

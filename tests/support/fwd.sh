@@ -14,7 +14,7 @@ helpers=
 
 clean_up() {
   status=$?
-  trap - EXIT INT TERM
+  trap - EXIT HUP INT PIPE TERM
   for each in $helpers; do { kill "$each" && wait "$each"; } 2>/dev/null; done
   for each in $spaces; do
     left=$(ip netns pids "$each")
@@ -27,7 +27,7 @@ clean_up() {
   exit $status
 }
 trap clean_up EXIT
-trap 'exit 1' INT TERM
+trap 'exit 1' HUP INT PIPE TERM
 
 failed() {
   echo "FAILED: $*" >&2

@@ -12,8 +12,7 @@
 
 namespace vkring::inline v0 {
 
-static_assert(std::endian::native == std::endian::little ||
-                  std::endian::native == std::endian::big,
+static_assert(std::endian::native == std::endian::little || std::endian::native == std::endian::big,
               "vkring knows little-endian and big-endian hosts only");
 
 /// The bytes of `value` in reverse order.

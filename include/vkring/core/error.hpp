@@ -23,8 +23,8 @@ namespace vkring::inline v0 {
 struct error {
   std::error_code code;   ///< the errno of the system call, or a `std::errc` of the library
   std::string operation;  ///< the system call, ioctl or library call that failed
-  std::string object;     ///< what it was applied to: an interface, a path, `key=value`; may be empty
-  std::string hint;       ///< what to do about it; may be empty
+  std::string object;  ///< what it was applied to: an interface, a path, `key=value`; may be empty
+  std::string hint;    ///< what to do about it; may be empty
 
   [[nodiscard]] std::string message() const {
     std::string text = operation;

@@ -226,7 +226,8 @@ class basic_netlink {
   static int read_acknowledgement(const netlink_abi::nlmsghdr& header,
                                   std::span<const std::byte> body, std::string& why) {
     netlink_abi::nlmsgerr answer{};
-    if (!detail::take_front(body, answer)) return EBADMSG;
+    if (!detail::take_front(body, answer) || answer.error > 0 || answer.error < -4095)
+      return EBADMSG;
     if (answer.error == 0 || (header.nlmsg_flags & netlink_abi::nlm_f_ack_tlvs) == 0) {
       return -answer.error;
     }
@@ -244,7 +245,7 @@ class basic_netlink {
   }
 
   static std::string with_hint(std::string why, int reason) {
-    if (reason != EPERM && reason != EACCES) return why;
+    if (reason != EPERM) return why;
     if (!why.empty()) why += "; ";
     return why + "needs CAP_NET_ADMIN in the interface's network namespace";
   }

@@ -133,7 +133,8 @@ class basic_netns {
   explicit basic_netns(basic_fd<Sys> opened) noexcept : fd_(std::move(opened)) {}
 
   static result<basic_netns> open_path(const std::string& path, std::string_view missing_hint) {
-    auto opened = basic_fd<Sys>::open(path, O_RDONLY, [missing_hint](int reason) {
+    // Whatever it is, opening it does not wait.
+    auto opened = basic_fd<Sys>::open(path, O_RDONLY | O_NONBLOCK, [missing_hint](int reason) {
       return reason == ENOENT || reason == EACCES ? missing_hint : std::string_view{};
     });
     if (!opened) return fail(std::move(opened.error()));

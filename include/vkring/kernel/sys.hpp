@@ -125,8 +125,8 @@ struct posix {
   }
 
   /// Returns the reason itself, 0 for success, and leaves errno alone.
-  static int pthread_create(pthread_t* made, const pthread_attr_t* attributes,
-                            void* (*run)(void*), void* argument) noexcept {
+  static int pthread_create(pthread_t* made, const pthread_attr_t* attributes, void* (*run)(void*),
+                            void* argument) noexcept {
     return ::pthread_create(made, attributes, run, argument);
   }
   static int setns(int fd, int kind) noexcept { return ::setns(fd, kind); }

@@ -77,11 +77,12 @@ class memory_table {
   /// Adds memory at the next free page from the base upwards; returns its guest address.
   /// Errors: as `add_at`. Ask `guest_of` first where the memory may be there already.
   result<std::uint64_t> add(std::span<std::byte> host) {
-    const std::uint64_t guest = next_;
+    std::uint64_t guest = next_;
+    for (const guest_region& r : by_guest_) {
+      if (guest - r.guest < r.size || r.guest - guest < host.size()) guest = page_after(r);
+    }
     if (auto added = add_at(guest, host); !added) return fail(std::move(added.error()));
-    const std::uint64_t end = guest + host.size();
-    next_ = end + (page - end % page) % page;
-    if (next_ <= guest) next_ = ~std::uint64_t{0};  // at the top of the address space: no room left
+    next_ = page_after({guest, host.data(), host.size()});
     return guest;
   }
 
@@ -167,6 +168,12 @@ class memory_table {
  private:
   friend class table_cursor;
 
+  // The first page behind a region; at the top of the address space the last byte, where nothing fits.
+  static std::uint64_t page_after(const guest_region& r) noexcept {
+    const std::uint64_t last_page = (r.guest + (r.size - 1)) / page;
+    return last_page == ~std::uint64_t{0} / page ? ~std::uint64_t{0} : (last_page + 1) * page;
+  }
+
   static std::uint64_t host_address(const guest_region& r) noexcept {
     return reinterpret_cast<std::uintptr_t>(r.host);
   }
@@ -225,8 +232,9 @@ class table_cursor {
   }
 
   /// As `memory_table::translate`.
-  [[nodiscard, gnu::always_inline]] std::span<std::byte> translate(std::uint64_t guest, std::uint32_t length,
-                                               memory_access) noexcept {
+  [[nodiscard, gnu::always_inline]] std::span<std::byte> translate(std::uint64_t guest,
+                                                                   std::uint32_t length,
+                                                                   memory_access) noexcept {
     const std::uint64_t offset = guest - last_.guest;  // huge when the address lies below
     const std::uint64_t end = offset + length;         // then beyond the size, or wrapped
     if (end >= length && end <= last_.size) [[likely]] {

@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <cstring>
 #include <vkring/memory/buffer_source.hpp>
+#include <vkring/net/header.hpp>
 #include <vkring/queue/counters.hpp>
+#include <vkring/queue/rules.hpp>
 #include <vkring/ring/shared.hpp>
 
 namespace vkring::inline v0::detail {
@@ -29,6 +31,24 @@ template <class Ring, class Notify>
 // All of the reserve before a payload, so that a header of any size is zero afterwards.
 inline void clear_header(std::byte* payload) noexcept {
   std::memset(payload - header_reserve, 0, header_reserve);
+}
+
+// Writes a header before a payload. How many buffers a frame lies in is for the device to say.
+inline void write_header(std::byte* payload, std::size_t header_bytes,
+                         virtio_net_hdr header) noexcept {
+  header.num_buffers = 0;
+  store_header(payload - header_bytes, header_bytes, header);
+}
+
+// Copies the header of a received frame out, once, and checks it against what was negotiated. How many
+// buffers the frame lies in is read elsewhere: the frame says so itself, not what is there by now.
+inline header_fault read_header(virtio_net_hdr& to, const std::byte* payload, std::uint32_t size,
+                                const frame_rules& rules) noexcept {
+  to = load_header(payload - rules.header_size, rules.header_size);
+  to.num_buffers = 0;
+  // The other fields mean nothing then.
+  if ((to.flags | to.gso_type) == 0) to = {};
+  return check_rx_header(to, size, rules.offloads);
 }
 
 // The two bytes of a header that are zero on a frame with nothing left to do. One load: the device may

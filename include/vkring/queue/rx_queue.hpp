@@ -49,8 +49,9 @@ class rx_queue {
   rx_queue& operator=(rx_queue&&) = delete;
 
   /// Receives up to `frames.size()` frames and returns how many; puts fresh buffers into the ring.
-  /// Frames that were not empty give their buffers back first. A frame whose header cannot be
-  /// believed is dropped and counted.
+  /// Frames that were not empty give their buffers back when another comes into them: `recycle` what
+  /// is done with, or the ring may run dry. A frame whose header cannot be believed is dropped and
+  /// counted.
   std::size_t receive(std::span<frame> frames) noexcept {
     return rules_.mergeable ? receive_as<true>(frames) : receive_as<false>(frames);
   }
@@ -211,14 +212,16 @@ class rx_queue {
     std::size_t kept = 0;
     for (frame& f : frames) {
       if ((access::extent(f) & access::offload) != 0) {
-        const std::byte* const header = map(access::first(f)).payload - rules_.header_size;
-        const header_fault fault = take_header(access::header(f), header, f.size());
+        virtio_net_hdr header;
+        const header_fault fault =
+            detail::read_header(header, map(access::first(f)).payload, f.size(), rules_);
         if (fault != header_fault::none) {
           counters_.drop(fault);
           bytes -= f.size();
           f.reset();
           continue;
         }
+        f.set_header(header);
       }
       if (&f != &frames[kept]) frames[kept] = std::move(f);
       ++kept;
@@ -261,14 +264,14 @@ class rx_queue {
       }
       last = h;
       if (left != 0) return true;
-      const std::byte* const header = map(access::first(current)).payload - header_bytes;
+      const std::byte* const payload = map(access::first(current)).payload;
       if (current.size() < rules_.min_size) {
         counters_.drop(drop_reason::too_short);
         current.reset();
         return true;
       }
       virtio_net_hdr copy;
-      const header_fault fault = take_header(copy, header, current.size());
+      const header_fault fault = detail::read_header(copy, payload, current.size(), rules_);
       if (fault != header_fault::none) {
         counters_.drop(fault);
         current.reset();
@@ -299,15 +302,6 @@ class rx_queue {
   }
 
   [[nodiscard]] Source& source() const noexcept { return cache_.source(); }
-
-  // Copies the header out, once, and checks it against what was negotiated. How many buffers the
-  // frame lies in has been read before: the frame says so itself, not what is there by now.
-  header_fault take_header(virtio_net_hdr& to, const std::byte* from,
-                           std::uint32_t size) const noexcept {
-    to = load_header(from, rules_.header_size);
-    to.num_buffers = 0;
-    return check_rx_header(to, size, rules_.offloads);
-  }
 
   [[nodiscard]] static std::uint16_t num_buffers(const std::byte* header) noexcept {
     return direct::load(reinterpret_cast<const std::uint16_t&>(header[10]));

@@ -64,6 +64,8 @@ namespace detail {
 struct slot_access {
   static constexpr std::uint64_t offload = slot_frame::offload;
   static constexpr std::uint64_t stale_header = slot_frame::stale_header;
+  // No frame has such an extent: instead of one in a buffer whose frame was dropped.
+  static constexpr std::uint64_t dropped = ~std::uint64_t{0};
 
   static std::byte*& payload(slot_frame& f) noexcept { return f.payload_; }
   static std::uint64_t& extent(slot_frame& f) noexcept { return f.extent_; }

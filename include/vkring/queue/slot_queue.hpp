@@ -96,6 +96,9 @@ class slot_queue {
     return position.value() & (frames_.size() - 1);
   }
 
+  // The buffer at a position.
+  [[nodiscard]] slot_frame*& at(ring_index position) noexcept { return order_[slot_of(position)]; }
+
   // The buffers at the next positions to be added: `n` at most, up to the end of the ring.
   [[nodiscard]] std::span<slot_frame* const> next(std::size_t n) const noexcept {
     const std::size_t first = slot_of(ring_.avail_position());
@@ -104,16 +107,16 @@ class slot_queue {
 
   // The device is done with a buffer: it takes the position that comes next in the order of use.
   void came_back(slot_frame* f) noexcept {
-    slot_frame*& at = order_[slot_of(ring_.used_position() + 0xffff)];
-    if (at == f) return;
-    at = f;
+    slot_frame*& there = at(ring_.used_position());
+    if (there == f) return;
+    there = f;
     unbound_ = ring_.size();
   }
 
   // Adds the next buffer in whatever mode the ring is; there is room.
   template <bool DeviceWritable>
   void add_next(std::uint32_t length) noexcept {
-    slot_frame* const f = order_[slot_of(ring_.avail_position())];
+    slot_frame* const f = at(ring_.avail_position());
     const std::uint64_t start = access::address(*f) - rules_.header_size;
     const auto take = [&](burst_buffer<slot_frame*>& fresh, std::size_t) {
       fresh = {start, length, f};

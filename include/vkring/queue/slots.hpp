@@ -32,7 +32,7 @@ template <driver_queue Ring, buffer_source Source, std::invocable Notify>
 class slot_tx : public detail::slot_queue<Ring, Source, Notify> {
   using base = detail::slot_queue<Ring, Source, Notify>;
   using access = typename base::access;
-  using base::counters_, base::order_, base::ring_, base::rules_, base::unbound_;
+  using base::at, base::counters_, base::ring_, base::rules_, base::unbound_;
 
  public:
   /// Takes a buffer for each slot of the ring from `source`, which outlives the queue. `notify` kicks
@@ -115,21 +115,27 @@ class slot_tx : public detail::slot_queue<Ring, Source, Notify> {
   [[gnu::noinline]] std::size_t commit_rest(std::size_t n) noexcept {
     std::size_t sent = 0;
     for (; n != 0; --n) {
-      slot_frame** const at = &order_[base::slot_of(ring_.avail_position())];
-      slot_frame& f = **at;
+      slot_frame& f = *at(ring_.avail_position());
       if (put_header(f)) {
         counters_.frames.add(1);
         counters_.bytes.add(f.size());
         base::template add_next<false>(f.size() + rules_.header_size);
         ++sent;
       } else {
-        // Behind the others, so that they are sent without a gap.
-        std::rotate(at, at + 1, at + n);
-        unbound_ = ring_.size();
+        skip();
       }
       access::extent(f) &= access::stale_header;
     }
     return sent;
+  }
+
+  // The next buffer goes behind all others of the application, which are sent without a gap.
+  void skip() noexcept {
+    const ring_index last = ring_.avail_position() + (ring_.room() - 1);
+    for (ring_index position = ring_.avail_position(); position != last; position += 1) {
+      std::swap(at(position), at(position + 1));
+    }
+    unbound_ = ring_.size();
   }
 
   // Makes the header in memory that of the frame, if it may be sent.
@@ -146,7 +152,7 @@ class slot_tx : public detail::slot_queue<Ring, Source, Notify> {
     }
     std::byte* const payload = access::payload(f);
     if (!header.is_plain()) {
-      store_header(payload - rules_.header_size, rules_.header_size, header);
+      detail::write_header(payload, rules_.header_size, header);
       access::extent(f) |= access::stale_header;
     } else if ((access::extent(f) & access::stale_header) != 0) {
       detail::clear_header(payload);
@@ -174,7 +180,7 @@ template <driver_queue Ring, buffer_source Source, std::invocable Notify>
 class slot_rx : public detail::slot_queue<Ring, Source, Notify> {
   using base = detail::slot_queue<Ring, Source, Notify>;
   using access = typename base::access;
-  using base::counters_, base::order_, base::ring_, base::rules_, base::unbound_;
+  using base::at, base::counters_, base::ring_, base::rules_, base::unbound_;
 
  public:
   /// The most bytes that a device may write to a buffer: what the ring is constructed with.
@@ -197,12 +203,19 @@ class slot_rx : public detail::slot_queue<Ring, Source, Notify> {
   }
 
   /// Up to `n` of the frames that wait, oldest first: those that were not released come again. Fewer
-  /// when there are no more, and where the end of the ring comes between: release these, and call
-  /// again. Valid until the next call of any member. A frame whose header cannot be believed is
-  /// dropped and counted.
+  /// where the end of the ring comes between, and where frames were dropped, because their header
+  /// cannot be believed: release these, and call again. None when there are no more; when the ring is
+  /// broken, none after those that came before the breach. Valid until the next call of any member.
   [[nodiscard]] std::span<slot_frame* const> peek(std::size_t n) noexcept {
     std::size_t held = ring_.room();
-    if (held < n) held = collect(n);
+    if (held < n) {
+      ring_index before = ring_.used_position();
+      held = collect(n);
+      while (held == 0 && ring_.used_position() != before) [[unlikely]] {  // all were dropped
+          before = ring_.used_position();
+          held = collect(n);
+        }
+    }
     return base::next(std::min(n, held));
   }
 
@@ -248,38 +261,49 @@ class slot_rx : public detail::slot_queue<Ring, Source, Notify> {
     };
     const std::uint16_t done =
         ring_.reclaim_burst(pending, keep, rules_.header_size + rules_.min_size);
-    if (done != pending || any_offload) [[unlikely]] {
-      collect_any(first, static_cast<std::uint16_t>(pending - done));
-      return ring_.room();
-    }
+    if (done != pending || any_offload) [[unlikely]]
+      return collect_any(first, static_cast<std::uint16_t>(pending - done));
     counters_.frames.add(done);
     counters_.bytes.add(sizes);
     return held + done;
   }
 
+  // Where the oldest frame is that the application has: a ring's worth before the next position to be
+  // added.
+  [[nodiscard]] ring_index oldest() const noexcept {
+    return ring_.avail_position() + (0x10000u - ring_.size());
+  }
+
   // Takes up to `count` more frames in whatever mode the ring is. Then, for all frames from position
-  // `first` on, takes the headers that there are, and drops what cannot be believed.
-  [[gnu::noinline]] void collect_any(ring_index first, std::uint16_t count) noexcept {
-    ring_.reclaim(count, [this](slot_frame* f, std::uint32_t written) {
+  // `first` on, takes the headers that there are, and drops what cannot be believed. Returns how many
+  // frames the application has, also in a ring that was found broken behind them.
+  [[gnu::noinline]] std::size_t collect_any(ring_index first, std::uint16_t count) noexcept {
+    bool is_cut = false;
+    ring_.reclaim(count, [&](slot_frame* f, std::uint32_t written) {
       base::came_back(f);
       if (written < rules_.header_size) {
         ring_.break_queue(ring_fault::used_length, ring_.used_position(), written);
+        is_cut = true;
         return false;
       }
       // Whether there is something in the header is for the copy to say.
       access::extent(*f) = (written - rules_.header_size) | access::offload;
       return true;
     });
-    for (; first != ring_.used_position(); first += 1) {
-      slot_frame& f = *order_[base::slot_of(first)];
+    // The last one is no frame then.
+    const ring_index end = ring_.used_position() + (is_cut ? 0xffff : 0);
+    std::uint16_t dropped = 0;
+    for (; first != end; first += 1) {
+      slot_frame& f = *at(first);
       if ((access::extent(f) & access::offload) != 0 && !take_header(f)) {
-        drop(first);
+        access::extent(f) = access::dropped;
+        ++dropped;
       } else {
         counters_.frames.add(1);
         counters_.bytes.add(f.size());
       }
     }
-    if (ring_.avail_position() != ring_.published_position()) base::publish();
+    return dropped == 0 ? end - oldest() : give_back(dropped, end);
   }
 
   // Copies the header out, once, and checks it against what was negotiated.
@@ -288,28 +312,41 @@ class slot_rx : public detail::slot_queue<Ring, Source, Notify> {
       counters_.drop(drop_reason::too_short);
       return false;
     }
-    const virtio_net_hdr header =
-        load_header(access::payload(f) - rules_.header_size, rules_.header_size);
-    const header_fault fault = check_rx_header(header, f.size(), rules_.offloads);
+    virtio_net_hdr header;
+    const header_fault fault = detail::read_header(header, access::payload(f), f.size(), rules_);
     if (fault != header_fault::none) {
       counters_.drop(fault);
       return false;
     }
-    access::header(f) = header;
+    f.set_header(header);
     return true;
   }
 
-  // Gives the buffer at a position back to the device, before those of the frames that are older and
-  // still with the application.
-  void drop(ring_index position) noexcept {
-    const std::size_t oldest = base::slot_of(ring_.avail_position());
-    slot_frame* const dropped = order_[base::slot_of(position)];
-    for (; base::slot_of(position) != oldest; position += 0xffff) {
-      order_[base::slot_of(position)] = order_[base::slot_of(position + 0xffff)];
-    }
-    order_[oldest] = dropped;
+  // Gives the buffers of dropped frames, which lie before position `end`, back to the device: before
+  // those of the frames that are older and still with the application. Returns how many it has.
+  std::size_t give_back(std::uint16_t dropped, ring_index end) noexcept {
+    const auto is_dropped = [](slot_frame* f) { return access::extent(*f) == access::dropped; };
     unbound_ = ring_.size();
-    base::template add_next<true>(length_);
+    if (ring_.breach()) {
+      // Nothing goes back any more. The frames that are left come first.
+      ring_index to = oldest();
+      for (ring_index from = to; from != end; from += 1) {
+        if (is_dropped(at(from))) continue;
+        std::swap(at(from), at(to));
+        to += 1;
+      }
+      return to - oldest();
+    }
+    ring_index to = end;
+    for (ring_index from = end; from != oldest();) {
+      from += 0xffff;
+      if (is_dropped(at(from))) continue;
+      to += 0xffff;
+      std::swap(at(from), at(to));
+    }
+    release_any(dropped);
+    base::publish();
+    return end - oldest();
   }
 
   [[gnu::noinline]] void release_any(std::uint16_t count) noexcept {

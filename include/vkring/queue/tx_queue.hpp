@@ -50,7 +50,7 @@ class tx_queue {
       : ring_(std::move(ring)),
         rules_(rules),
         notify_(std::move(notify)),
-        cache_(source, cache_burst, ring_.size()),
+        cache_(source, std::min<std::size_t>(64, ring_.size()), ring_.size()),
         compounds_(ring_.size()),
         chain_(ring_.max_chain()) {
     finished_.reserve(compounds_.size());
@@ -65,7 +65,7 @@ class tx_queue {
   std::size_t allocate(std::span<frame> frames) noexcept {
     std::size_t done = 0;
     while (done < frames.size()) {
-      const std::size_t wanted = std::min(frames.size() - done, cache_burst);
+      const std::size_t wanted = std::min(frames.size() - done, cache_.burst());
       if (cache_.size() < wanted) reclaim();
       const std::span<const handle> stock = cache_.stock(wanted);
       if (stock.empty()) break;
@@ -162,7 +162,6 @@ class tx_queue {
  private:
   using access = detail::frame_access<Source>;
   static constexpr std::uint64_t compound_mark = 2;
-  static constexpr std::size_t cache_burst = 64;
 
   // A chain in flight that is more than one buffer of the source.
   struct compound {
@@ -283,6 +282,7 @@ class tx_queue {
 
   bool send_segments(std::span<const segment> segments, const virtio_net_hdr& header,
                      std::uint64_t token, std::uint64_t size) noexcept {
+    if (!ring_.has_room(segments.size() + 1)) return false;
     if (cache_.size() == 0) reclaim();
     const std::span<const handle> stock = cache_.stock(1);
     if (stock.empty()) {
@@ -297,12 +297,7 @@ class tx_queue {
     for (std::size_t i = 0; i < segments.size(); ++i) {
       chain_[i + 1] = {segments[i].address, segments[i].length, false};
     }
-    if (!add_compound(segments.size() + 1, {h, 0, token})) {
-      // Back without the mark of a plain header, which it has no longer.
-      cache_.drop(1);
-      cache_.put(h);
-      return false;
-    }
+    add_compound(segments.size() + 1, {h, 0, token});
     cache_.drop(1);
     counters_.frames.add(1);
     counters_.bytes.add(size);
@@ -349,7 +344,7 @@ class tx_queue {
     if (header.is_plain()) {
       detail::clear_header(payload);
     } else {
-      store_header(payload - rules_.header_size, rules_.header_size, header);
+      detail::write_header(payload, rules_.header_size, header);
     }
   }
 

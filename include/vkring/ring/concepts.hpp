@@ -54,6 +54,7 @@ concept driver_queue = requires(Q& q, const Q& c, std::span<const chain_buffer> 
   { c.size() } noexcept -> std::same_as<std::uint16_t>;
   { c.room() } noexcept -> std::same_as<std::uint16_t>;
   { c.max_chain() } noexcept -> std::same_as<std::uint16_t>;
+  { c.has_room(std::size_t{1}) } noexcept -> std::same_as<bool>;
   { c.in_flight() } noexcept -> std::same_as<std::uint16_t>;
   { c.mode() } noexcept -> std::same_as<ring_mode>;
   { c.general_entries() } noexcept -> std::same_as<std::uint64_t>;

@@ -236,7 +236,9 @@ class virtqueue<split, device_side, AddressSpace, Access> {
   bool walk(device_chain& chain) noexcept {
     walker state;
     std::uint16_t at = chain.head;
-    for (std::uint32_t left = size_;; --left) {
+    // Empty buffers make no pieces, and no work without end either.
+    const std::uint32_t most = size_ < max_chain_pieces ? size_ : max_chain_pieces;
+    for (std::uint32_t left = most;; --left) {
       const std::uint64_t address = Access::load(ring_.descriptors()[at].address);
       const std::uint64_t rest = Access::load(ring_.descriptors()[at].rest);
       const std::uint16_t flags = split_descriptor::flags(rest);
@@ -250,7 +252,7 @@ class virtqueue<split, device_side, AddressSpace, Access> {
       if (!more) break;
       const std::uint16_t next = split_descriptor::next(rest);
       if (next >= size_) return breach(ring_fault::next_range, chain.head, next);
-      if (left == 1) return breach(ring_fault::chain_too_long, chain.head, size_);
+      if (left == 1) return breach(ring_fault::chain_too_long, chain.head, most);
       at = next;
     }
     const std::span<const std::span<std::byte>> all(pieces_.data(), state.pieces);

@@ -97,7 +97,14 @@ class virtqueue<split, driver_side, Token, Access> {
     return mode_ == ring_mode::fast ? static_cast<std::uint16_t>(size_ - in_flight())
                                     : ledger_.free();
   }
-  /// The most buffers that a chain may have: no device takes more than `max_chain_pieces`.
+  /// Whether there is room now for a chain of that many buffers.
+  [[nodiscard]] bool has_room(std::size_t buffers) const noexcept {
+    return room() >= (buffers <= tables_.entries ? 1 : buffers);
+  }
+  /// The most buffers that a chain may have: no device takes more than `max_chain_pieces`. With
+  /// tables that may be more than the ring has descriptors, as with the kernel's drivers; virtio 1.3
+  /// section 2.7.5.3.1 forbids that, but the kernel's devices and the worker take it, and a small ring
+  /// could not send large frames otherwise.
   [[nodiscard]] std::uint16_t max_chain() const noexcept {
     const std::uint16_t fits = tables_.entries > size_ ? tables_.entries : size_;
     return fits < max_chain_pieces ? fits : std::uint16_t{max_chain_pieces};
@@ -106,7 +113,7 @@ class virtqueue<split, driver_side, Token, Access> {
   /// Adds a chain, invisible to the device until `publish`. False: not enough room for it now, and
   /// nothing was touched. `chain` has 1 to `max_chain()` buffers, the readable ones first.
   bool try_add(std::span<const chain_buffer> chain, Token token) noexcept {
-    if (room() == 0) return false;
+    if (!has_room(chain.size())) return false;
     if (chain.size() > 1 && chain.size() <= tables_.entries) {
       const std::uint16_t head = next_head();
       const auto length = static_cast<std::uint32_t>(chain.size() * sizeof(split_descriptor));
@@ -119,7 +126,6 @@ class virtqueue<split, driver_side, Token, Access> {
       add_one(only.address, only.length, only.device_writable ? descriptor_write : 0, token);
       return true;
     }
-    if (chain.size() > room()) return false;
     leave_fast();
     add_chain(chain, token);
     return true;
@@ -264,7 +270,7 @@ class virtqueue<split, driver_side, Token, Access> {
   /// it may return false to stop after the chain that it was given. `sink(token)` serves chains that
   /// the device only reads: what it claims to have written to those is not looked at. With in-order
   /// batches the device does not say what it wrote to each chain: they count as full. Sinks do not
-  /// call the queue.
+  /// call the queue but to break it, `used_position()` being that of the chain that they are given.
   template <class Sink>
   std::uint16_t reclaim(std::uint16_t max, Sink&& sink) noexcept {
     const std::uint16_t pending = used_pending(max);
@@ -279,8 +285,8 @@ class virtqueue<split, driver_side, Token, Access> {
       if (breach_.is_set()) break;
       const Token token = tokens_[head];
       if (mode_ == ring_mode::general) complete(static_cast<std::uint16_t>(head));
-      used_ += 1;
       more = give(sink, token, written);
+      used_ += 1;
     }
     // In-order, the next chain has to start where the last one ended: in ring order, or a device that
     // foretells the heads instead of reading them (the kernel's, since 6.17) goes astray.

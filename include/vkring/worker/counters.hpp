@@ -15,6 +15,7 @@ namespace vkring::inline v0 {
 /// from any thread. tx is the application's direction: frames from the ring into the kernel.
 struct worker_counters {
   counter tx_frames;         ///< handed to the kernel
+  counter tx_bytes;          ///< of those, headers not counted
   counter tx_refused;        ///< refused by it (EINVAL): a header that it does not accept
   counter tx_link_down;      ///< refused because the interface is down
   counter tx_failed;         ///< any other failure: no memory, the interface is gone

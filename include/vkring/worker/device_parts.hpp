@@ -67,6 +67,7 @@ struct device_parts {
   std::optional<basic_region<Sys>> rings;
   std::optional<basic_event_fd<Sys>> error;
   std::vector<std::unique_ptr<pair_type>> pairs;
+  std::size_t rx_needs = 1;  // buffers, for the largest frame
   std::vector<ring_motion> motions;
   std::size_t broken = 0;  // queues that `wait` has told of
   std::vector<pollfd> poll_set;
@@ -183,6 +184,9 @@ struct device_parts {
     auto agreed = negotiate(asked, worker_backend, able);
     if (!agreed) return fail(std::move(agreed.error()));
     plan = std::move(*agreed);
+    // Mergeable buffers hold payload in the place of the header, too, except the first.
+    const std::size_t each = source->capacity() + plan.header_bytes;
+    rx_needs = plan.mergeable ? (largest_frame() + plan.header_bytes + each - 1) / each : 1;
     return {};
   }
 
@@ -250,8 +254,7 @@ struct device_parts {
       queue.error = error->fd();
       queue.header_bytes = plan.header_bytes;
       queue.mergeable = plan.mergeable;
-      const bool large = plan.rx.tso4 || plan.rx.tso6 || plan.rx.uso;
-      queue.usual_frame = large ? max_gso_frame : ethernet_frame_bytes(plan.mtu);
+      queue.usual_frame = largest_frame();
       queues.push_back(queue);
     }
     auto started = Worker::start(queues, table, wanted.worker);
@@ -262,6 +265,11 @@ struct device_parts {
 
   static bool several_queues(const wanted_features& want) noexcept {
     return want.queue_pairs > 1 || want.mq == want::required;
+  }
+  // Of the frames to receive; bytes, header not counted.
+  [[nodiscard]] std::size_t largest_frame() const noexcept {
+    const bool large = plan.rx.tso4 || plan.rx.tso6 || plan.rx.uso;
+    return large ? max_gso_frame : ethernet_frame_bytes(plan.mtu);
   }
   // With a VLAN tag.
   static std::size_t ethernet_frame_bytes(std::uint16_t mtu) noexcept {

@@ -208,7 +208,12 @@ class tap_queue {
     switch (-std::min(result, 0)) {
       case 0:
         // No pieces at all are a write of nothing, which succeeds.
-        (result == 0 ? counters_.tx_refused : counters_.tx_frames).add(1);
+        if (result == 0) {
+          counters_.tx_refused.add(1);
+        } else {
+          counters_.tx_frames.add(1);
+          counters_.tx_bytes.add(static_cast<std::size_t>(result) - queue_.header_bytes);
+        }
         return true;
       case EAGAIN:
         return false;

@@ -222,7 +222,7 @@ class basic_tap_worker {
   }
 
   static constexpr std::chrono::microseconds rx_look_interval{20};
-  static constexpr std::chrono::microseconds longest_spin = std::chrono::hours(24 * 365);
+  static constexpr std::chrono::microseconds longest_spin = std::chrono::hours(24 * 365 * 100);
 
   memory_table table_;
   std::chrono::microseconds spin_;
