@@ -46,10 +46,10 @@ if [ -z "${VKRING_PROGRAMS_DIR:-}" ]; then
 fi
 
 if [ "$(id -u)" != 0 ]; then
-  for switch in kernel.unprivileged_userns_clone=1 user.max_user_namespaces=1; do
+  for switch in kernel.unprivileged_userns_clone=1 user.max_user_namespaces=1000; do
     name=${switch%=*}
     value=$(cat "/proc/sys/$(echo "$name" | tr . /)" 2>/dev/null || echo 1)
-    [ "$value" != 0 ] || give_up "user namespaces are off here: root can: sysctl -w $name=1000"
+    [ "$value" != 0 ] || give_up "user namespaces are off here: root can: sysctl -w $switch"
   done
   [ -r /dev/net/tun ] && [ -w /dev/net/tun ] ||
     give_up "/dev/net/tun is not open to this user; root can: chmod 0666 /dev/net/tun"
