@@ -17,6 +17,7 @@
 
 using namespace vkring;
 using namespace vkring::test;
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -450,4 +451,34 @@ TEST_CASE("device: without any capability") {
           return refusal(std::move(config));
         }).rfind("set mtu 1300 vkready: Operation not permitted", 0) == 0);
   CHECK(control.remove());
+}
+
+TEST_CASE("device: an rx ring without buffers is told of, and nobody sleeps for long over it") {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  device_config config;
+  config.wanted.offloads = wanted_offloads::all(want::off);
+  config.wanted.queue_size = 16;
+  device_bed bed(*ns, std::move(config), {.buffers = 64});
+  std::array<buffer_handle, 64> rest;
+  const std::size_t hoarded = bed.pool->take(rest);
+  std::array<frame, 64> held;
+  std::size_t count = 0;
+  for (std::uint8_t i = 0; !bed.it.starved(0) && i < 100; ++i) {
+    REQUIRE(bed.wire.send(numbered_frame(i, 60)) == 0);
+    if (!bed.it.wait(10s)) break;
+    count += bed.it.rx(0).receive(std::span(held).subspan(count));
+  }
+  CHECK(bed.it.starved(0));
+  CHECK(count == 64 - hoarded);
+  CHECK(bed.it.wait(-1ns));  // for ever, but not now
+  bed.it.rx(0).recycle(held);
+  CHECK(bed.it.rx(0).enable_call() == notification::safe_to_sleep);
+  CHECK_FALSE(bed.it.starved(0));
+  CHECK_FALSE(bed.it.wait(5ms));
+  bed.pool->put(std::span(rest).first(hoarded));
+
+  REQUIRE(bed.send(0, numbered_frame(0, 60)));
+  CHECK(eventually([&] { return bed.it.worker_statistics(0).tx_frames.value() == 1; }));
+  CHECK(bed.it.worker_statistics(0).tx_bytes.value() == 60);
 }

@@ -141,5 +141,23 @@ TEST_CASE("forward: a queue without the offload drops the frame and says so") {
   check_all_back(*pool);
 }
 
+TEST_CASE("forward: the stock of a small tx queue leaves the rx queue its buffers") {
+  const auto pool = make_pool(64);
+  rx_bed in(*pool);
+  tx_bed out(*pool);
+  in.queue.refill();
+  for (std::uint32_t lap = 0; lap < 1000; ++lap) {
+    REQUIRE(in.queue.ring().in_flight() != 0);
+    in.deliver(pattern(lap, 60));
+    in.publish();
+    std::array<frame, 4> frames;
+    REQUIRE(in.queue.receive(frames) == 1);
+    forward(frames[0]);
+    REQUIRE(out.queue.send({frames.data(), 1}) == 1);
+    CHECK(out.serve().size() == 1);
+  }
+  CHECK(in.queue.counters().starved.value() == 0);
+}
+
 }  // namespace
 }  // namespace vkring::test

@@ -78,6 +78,23 @@ bool same(std::span<std::byte> a, std::span<std::byte> b) {
 
 }  // namespace
 
+TEST_CASE("memory table: add finds the next free page, whatever add_at has taken") {
+  memory_table table;
+  const auto at_base = table.default_base;
+  const auto piece = [](std::uintptr_t host, std::size_t size) {
+    return std::span(reinterpret_cast<std::byte*>(host), size);
+  };
+  table.add_at(at_base, piece(0x100000, 0x1000)).value();
+  table.add_at(at_base + 0x2000, piece(0x200000, 0x1800)).value();
+  CHECK(table.add(piece(0x300000, 0x1000)).value() == at_base + 0x1000);
+  CHECK(table.add(piece(0x400000, 0x1000)).value() == at_base + 0x4000);
+  CHECK(table.add(piece(0x500000, 1)).value() == at_base + 0x5000);
+  memory_table high(8, 0 - std::uint64_t{0x1000});
+  CHECK(high.add(piece(0x100000, 0x1000)));
+  CHECK_FALSE(high.add(piece(0x200000, 0x1000)));
+  CHECK_FALSE(high.add(piece(0x300000, 1)));
+}
+
 TEST_CASE("table: own memory gets addresses from the base upwards, page by page") {
   std::array<std::byte, 64> one{};
   std::array<std::byte, 64> two{};

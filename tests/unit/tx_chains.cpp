@@ -194,6 +194,28 @@ TEST_CASE("tx segments: full is full, and no longer once the device is done") {
   }
 }
 
+TEST_CASE("tx segments: a full ring takes nothing, also where there is no buffer for the header") {
+  for (const std::uint16_t entries : {std::uint16_t{0}, std::uint16_t{8}}) {
+    CAPTURE(entries);
+    const auto pool = make_pool(8);
+    tx_bed bed(*pool, {.table_entries = entries});
+    std::array<frame, 8> all;
+    REQUIRE(bed.queue.allocate(all) == 8);
+    for (frame& each : all) fill(each, pattern(1, 60));
+    CHECK(bed.queue.send(all) == 8);
+    CHECK(pool->available() == 0);
+    const segment one{bed.tables_address, 16};
+    std::array<std::uint64_t, 1> token;
+    CHECK_FALSE(bed.queue.send({&one, 1}, {}, 1));
+    CHECK(bed.queue.finished(token) == 0);
+    bed.queue.stop();
+    CHECK_FALSE(bed.queue.send({&one, 1}, {}, 1));
+    CHECK(bed.queue.finished(token) == 0);
+    CHECK(bed.queue.counters().dropped() == 0);
+    check_all_back(*pool);
+  }
+}
+
 TEST_CASE("tx segments: what must not be sent is dropped, and its token is back at once") {
   const auto pool = make_pool(1);
   tx_bed bed(*pool);
