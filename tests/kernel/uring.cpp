@@ -248,7 +248,7 @@ TEST_CASE("uring: one thread for eight queue pairs, both ways") {
     for (std::size_t pair = 0; pair < pairs; ++pair) {
       CHECK(bed.to_kernel(pair, 200, 1514) == "");
       CHECK(bed.to_kernel(pair, 50, 1514, 757) == "");
-      CHECK(bed.it.worker_statistics(pair).tx_frames.value() == 250);
+      CHECK(eventually([&] { return bed.it.worker_statistics(pair).tx_frames.value() == 250; }));
     }
     CHECK(bed.from_kernel(1000, 1514) == "");
     for (const queue_health& each : bed.it.health()) CHECK(each.good());

@@ -76,7 +76,7 @@ TEST_CASE("worker: several queue pairs in one or several threads") {
       CHECK(threads_become(1 + std::min<std::size_t>(pairs, threads)));
       for (std::size_t pair = 0; pair < pairs; ++pair) {
         CHECK(bed.to_kernel(pair, 50, 1514) == "");
-        CHECK(bed.it.worker_statistics(pair).tx_frames.value() == 50);
+        CHECK(eventually([&] { return bed.it.worker_statistics(pair).tx_frames.value() == 50; }));
       }
       CHECK(bed.from_kernel(200, 1514) == "");
     }
