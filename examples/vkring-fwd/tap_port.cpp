@@ -26,7 +26,7 @@ vkring::device_config config_of(const tap_options& options, const port_context& 
       config.backend = vkring::backend_kind::automatic;
       break;
     case backend_choice::vhost_net:
-      config.backend = vkring::backend_kind::vhost_net;
+      config.backend = vkring::backend_kind::vhost;
       break;
     case backend_choice::worker:
       config.backend = vkring::backend_kind::worker;

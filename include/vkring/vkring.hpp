@@ -22,6 +22,8 @@
 #include <vkring/kernel/tap_control.hpp>
 #include <vkring/kernel/tap_options.hpp>
 #include <vkring/kernel/tun_abi.hpp>
+#include <vkring/kernel/vhost_abi.hpp>
+#include <vkring/kernel/vhost_net.hpp>
 #include <vkring/memory/buffer_arena.hpp>
 #include <vkring/memory/buffer_pool.hpp>
 #include <vkring/memory/buffer_source.hpp>

@@ -22,7 +22,7 @@ namespace vkring::inline v0 {
 /// What serves the far end of the rings.
 enum class backend_kind : std::uint8_t {
   automatic,  ///< vhost-net where it works, else the worker
-  vhost_net,  ///< threads of the kernel: /dev/vhost-net
+  vhost,      ///< threads of the kernel: /dev/vhost-net
   worker,     ///< threads of this process
 };
 

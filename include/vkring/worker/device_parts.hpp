@@ -109,7 +109,7 @@ struct device_parts {
   static constexpr std::size_t vhost_default_regions = memory_table::default_max_regions;
 
   result<void> choose_backend(const config& wanted) {
-    if (wanted.backend == backend_kind::vhost_net) {
+    if (wanted.backend == backend_kind::vhost) {
       return fail(std::errc::not_supported, "open", "backend=vhost-net", "not in this build");
     }
     reason =

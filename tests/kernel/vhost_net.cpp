@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "vkring/kernel/vhost_net.hpp"
+
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <cstddef>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "support/child.hpp"
+#include "support/device_bed.hpp"
+#include "support/skip.hpp"
+#include "vkring/kernel/event_fd.hpp"
+#include "vkring/memory/region.hpp"
+#include "vkring/ring/split.hpp"
+
+using namespace vkring;
+using namespace vkring::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr const char* no_vhost = "no /dev/vhost-net";
+
+std::optional<vhost_net> open_device() {
+  auto opened = vhost_net::open();
+  return opened ? std::optional(std::move(*opened)) : std::nullopt;
+}
+
+template <class T>
+int reason(const result<T>& of) {
+  return of ? 0 : of.error().code.value();
+}
+
+}  // namespace
+
+TEST_CASE("vhost-net: what is no vhost-net is refused, with what to do") {
+  const auto missing = vhost_net::open("/dev/vkring-none");
+  REQUIRE_FALSE(missing);
+  CHECK(missing.error().message() ==
+        "open /dev/vkring-none: No such file or directory (load the module with `modprobe "
+        "vhost_net`; a container needs --device /dev/vhost-net)");
+  const auto other = vhost_net::open("/dev/null");
+  REQUIRE_FALSE(other);
+  CHECK(other.error().message() ==
+        "VHOST_GET_FEATURES /dev/null: Invalid argument (it is no vhost device)");
+}
+
+TEST_CASE("vhost-net: control calls, and what this kernel does not know") {
+  auto device = open_device();
+  if (!device) return skip(no_vhost);
+  const feature_set offered = device->features().value();
+  CHECK(offered.contains(
+      {feature::version_1, feature::event_idx, feature::indirect_desc, feature::mrg_rxbuf}));
+  CHECK_FALSE(offered.contains(feature::ring_packed));
+
+  const auto early = device->set_vring_num(vhost_ring::tx, 256);
+  CHECK(reason(early) == EPERM);
+  CHECK(early.error().message().find("needs set_owner first") != std::string::npos);
+  const auto mode = device->owner_mode();
+  CHECK((mode || reason(mode) == ENOTSUP));
+
+  REQUIRE(device->set_owner());
+  const auto again = device->set_owner();
+  CHECK(reason(again) == EBUSY);
+  CHECK(again.error().message().find("opens a device of its own") != std::string::npos);
+  CHECK(reason(device->set_features({feature::version_1, feature::guest_tso4})) == EOPNOTSUPP);
+  CHECK(device->set_features({feature::version_1, feature::event_idx}));
+
+  CHECK(reason(device->set_vring_num(vhost_ring::tx, 300)) == EINVAL);
+  CHECK(device->set_vring_num(vhost_ring::tx, 32768));
+  CHECK(device->set_vring_base(vhost_ring::tx, 65535));
+  CHECK(device->vring_base(vhost_ring::tx).value() == 65535);
+  CHECK(reason(device->set_vring_addr(vhost_ring::tx, {.descriptors = 8})) == EINVAL);
+  CHECK(reason(device->set_vring_addr(vhost_ring::tx, {.used = 2})) == EINVAL);
+  CHECK(device->set_busyloop_timeout(vhost_ring::tx, 50us));
+  CHECK(device->busyloop_timeout(vhost_ring::tx).value() == 50us);
+  CHECK(reason(device->set_busyloop_timeout(vhost_ring::tx, -1us)) == EINVAL);
+  const auto order = device->vring_big_endian(vhost_ring::rx);
+  CHECK((order || reason(order) == ENOTSUP));
+  CHECK(device->backend_features().value() == 2);
+  CHECK(device->set_backend_features(2));
+  CHECK(reason(device->set_vring_kick(vhost_ring::rx, device->fd())) == EINVAL);
+  CHECK(device->set_vring_call(vhost_ring::rx, -1));
+  CHECK(device->set_log_fd(-1));
+
+  CHECK(reason(device->set_mem_table(std::vector<vhost_abi::memory_region>(1))) == EINVAL);
+  const std::vector<vhost_abi::memory_region> many(4096, {0x1000, 0x1000, 0x1000});
+  CHECK(reason(device->set_mem_table(many)) == E2BIG);
+  CHECK(reason(device->set_backend(vhost_ring::tx, device->fd())) == EFAULT);  // no rings yet
+
+  child other(
+      [&](auto say) { say(std::to_string(reason(device->set_vring_num(vhost_ring::rx, 1)))); });
+  CHECK(other.hear_all() == std::to_string(EPERM));
+  CHECK(device->reset_owner());
+}
+
+TEST_CASE("vhost-net: a frame from user space reaches the interface") {
+  auto device = open_device();
+  if (!device) return skip(no_vhost);
+  auto ns = quiet_netns();
+  if (!ns) return skip("may not make network namespaces");
+  auto port = tap::open({.name = "vkt%d", .netns_fd = ns->fd()}).value();
+  auto link = net_link::open(port.name(), *ns).value();
+  REQUIRE(link.set_up(true));
+
+  constexpr std::uint16_t size = 8;
+  const auto memory = region::make(split_ring::bytes(size) + 4096).value();
+  const split_ring ring = split_ring::place(memory.bytes(), size);
+  std::byte* const frame = memory.bytes().data() + split_ring::bytes(size);
+  std::memset(frame, 0, 12 + 60);
+  std::memset(frame + 12, 0xff, 6);
+  const auto at = [](const void* where) { return reinterpret_cast<std::uintptr_t>(where); };
+
+  ring_options options;
+  options.size = size;
+  virtqueue<split, driver_side, std::uint64_t> queue(ring, options);
+  const auto kick = event_fd::create().value();
+  const auto call = event_fd::create().value();
+
+  REQUIRE(device->set_owner());
+  REQUIRE(device->set_features({feature::version_1}));
+  const std::vector<vhost_abi::memory_region> table{
+      {at(memory.bytes().data()), memory.bytes().size(), at(memory.bytes().data())}};
+  REQUIRE(device->set_mem_table(table));
+  REQUIRE(device->set_vring_num(vhost_ring::tx, size));
+  REQUIRE(device->set_vring_base(vhost_ring::tx, 0));
+  REQUIRE(device->set_vring_addr(
+      vhost_ring::tx, {at(ring.descriptors()), at(&ring.avail_flags()), at(&ring.used_flags())}));
+  REQUIRE(device->set_vring_kick(vhost_ring::tx, kick.fd()));
+  REQUIRE(device->set_vring_call(vhost_ring::tx, call.fd()));
+  CHECK(reason(device->set_backend(vhost_ring::tx, call.fd())) == ENOTSOCK);
+  REQUIRE(device->set_backend(vhost_ring::tx, port.fd()));
+
+  const auto before = link.read().value().counters.rx_packets;
+  const chain_buffer buffer{at(frame), 12 + 60, false};
+  REQUIRE(queue.enable_call() == notification::safe_to_sleep);
+  REQUIRE(queue.try_add({&buffer, 1}, 7));
+  queue.publish();
+  if (queue.kick_needed()) kick.signal();
+  REQUIRE(eventually([&] { return queue.used_pending(1) == 1; }));
+  CHECK(queue.reclaim(1, [](std::uint64_t token) { CHECK(token == 7); }) == 1);
+  CHECK(eventually([&] { return link.read().value().counters.rx_packets == before + 1; }));
+  REQUIRE(device->set_backend(vhost_ring::tx, -1));
+  CHECK(device->vring_base(vhost_ring::tx).value() == 1);
+}
