@@ -374,7 +374,7 @@ void declare() {
       ->ArgName("frame")
       ->Arg(64);
   named("tap_path/writev/tx_paced", tx_paced<writev_sender>)->ArgName("frame")->Arg(64);
-  for (const std::int64_t rate : {50'000, 100'000, 150'000, 200'000, 300'000, 400'000}) {
+  for (const std::int64_t rate : {50'000, 100'000, 120'000, 200'000, 300'000, 400'000}) {
     named("tap_path/worker/rx_paced", rx_paced<device_receiver<device>>)
         ->ArgNames({"frame", "rate"})
         ->Args({64, rate});

@@ -65,6 +65,6 @@ echo "$(uname -sr), $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), 
 group tx/frame:64 items_per_second writev worker uring again
 group tx/frame:1514 items_per_second writev worker uring again
 group tx_paced/frame:64 'app_ns all_ns' writev worker uring again
-for rate in 50000 100000 150000 200000; do
+for rate in 50000 100000 120000 200000; do
   group rx_paced/frame:64/rate:$rate 'app_ns all_ns lost' read worker uring again
 done

@@ -7,8 +7,6 @@
 // In this library `device` is the application's handle on the interface. Its rings are the *driver*
 // side of virtio; the virtio device, the `device_side`, is the peer: vhost-net or the worker.
 
-#include <poll.h>
-
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -104,7 +102,8 @@ class basic_device {
   [[nodiscard]] std::string_view backend_reason() const noexcept { return parts_->reason; }
   [[nodiscard]] Source& source() noexcept { return *parts_->source; }
 
-  /// Readable when frames came to `rx(pair)`, after its `enable_call`.
+  /// Readable when frames came to `rx(pair)`, after its `enable_call`; until `drain`, which `wait`
+  /// leaves to whoever polls it.
   [[nodiscard]] const basic_event_fd<Sys>& rx_call(std::size_t pair) const noexcept {
     return parts_->pairs[pair]->notifications().rx_call;
   }
@@ -121,31 +120,21 @@ class basic_device {
   /// ends it, as false. Uses every `rx(i)`: with a thread for each, poll `rx_call(i)` instead. While
   /// one of them is `starved`, it returns each millisecond, as true.
   bool wait(std::chrono::nanoseconds timeout) noexcept {
-    std::vector<pollfd>& set = parts_->poll_set;
     bool pending = false;
     bool starving = false;
     std::size_t broken = 0;
     for (std::size_t i = 0; i < queue_pairs(); ++i) {
       pending = rx(i).enable_call() == notification::more_pending || pending;
       starving = starved(i) || starving;
-      set[i] = {rx_call(i).fd(), POLLIN, 0};
       broken += (rx(i).ring().breach() ? 1u : 0u) + (tx(i).ring().breach() ? 1u : 0u);
     }
     // A queue that broke has nothing pending ever more: it is told of once.
     if (std::exchange(parts_->broken, broken) != broken) pending = true;
-    set.back() = {error_event().fd(), POLLIN, 0};
     constexpr std::chrono::nanoseconds moment = std::chrono::milliseconds(1);
     if (starving && (timeout.count() < 0 || timeout > moment)) timeout = moment;
-    timespec limit{timeout.count() / 1'000'000'000, timeout.count() % 1'000'000'000};
-    if (pending) limit = {0, 0};
-    const bool for_ever = !pending && timeout.count() < 0;
-    const int ready = Sys::ppoll(set.data(), set.size(), for_ever ? nullptr : &limit, nullptr);
-    for (std::size_t i = 0; i < queue_pairs(); ++i) {
-      rx(i).disable_call();
-      if (ready > 0 && set[i].revents != 0) rx_call(i).drain();
-    }
-    if (ready > 0 && set.back().revents != 0) error_event().drain();
-    return pending || ready > 0 || starving;
+    const bool woken = !pending && parts_->wake_ups->wait(timeout);
+    for (std::size_t i = 0; i < queue_pairs(); ++i) rx(i).disable_call();
+    return pending || woken || starving;
   }
   /// Whether the source had no buffers any more for the rx ring of a pair, which now lacks some for
   /// the largest frame that may come. Nobody tells when there are buffers again: look at it after

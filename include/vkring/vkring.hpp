@@ -11,6 +11,7 @@
 #include <vkring/core/set_once.hpp>
 #include <vkring/device.hpp>
 #include <vkring/kernel/event_fd.hpp>
+#include <vkring/kernel/event_set.hpp>
 #include <vkring/kernel/fd.hpp>
 #include <vkring/kernel/link.hpp>
 #include <vkring/kernel/netlink.hpp>

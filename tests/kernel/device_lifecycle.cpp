@@ -354,8 +354,8 @@ TEST_CASE("device: no descriptor survives exec") {
     CHECK(closes);
     ++made;
   }
-  // Two TAP queues, four events each, the link, the errors, the worker's end.
-  CHECK(made == 2 + 8 + 3);
+  // Two TAP queues, four events each, the link, the errors, the set that waits, the worker's end.
+  CHECK(made == 2 + 8 + 4);
   it.close();
   CHECK(open_now() == before);
 }

@@ -168,6 +168,19 @@ struct faulty_sys {
                    const sigset_t* mask = nullptr) noexcept {
     return call("ppoll", [&] { return posix::ppoll(set, count, timeout, mask); });
   }
+  static int epoll_create() noexcept {
+    return made("epoll_create", {}, [&] { return posix::epoll_create(); });
+  }
+  static int epoll_ctl(int set, int operation, int fd, epoll_event* about) noexcept {
+    return call("epoll_ctl", [&] { return posix::epoll_ctl(set, operation, fd, about); });
+  }
+  static int epoll_wait(int set, epoll_event* ready, int most, int milliseconds) noexcept {
+    return call("epoll_wait", [&] { return posix::epoll_wait(set, ready, most, milliseconds); });
+  }
+  static int epoll_pwait2(int set, epoll_event* ready, int most,
+                          const timespec* timeout) noexcept {
+    return call("epoll_pwait2", [&] { return posix::epoll_pwait2(set, ready, most, timeout); });
+  }
   static void* mmap(void* where, std::size_t size, int protection, int flags, int fd,
                     off_t offset) noexcept {
     if (const int reason = fault_book::get().ask("mmap", {}, 0); reason != 0) {

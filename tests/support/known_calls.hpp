@@ -40,6 +40,8 @@ inline const known_call* find_call(const std::string& call) {
       {"mmap", {"mmap", {ENOMEM, EAGAIN, EPERM}}},
       {"madvise", {"MADV_DONTFORK", {EINVAL, ENOMEM}}},
       {"eventfd", {"eventfd", {EMFILE, ENFILE, ENOMEM}}},
+      {"epoll_create", {"epoll_create1", {EMFILE, ENFILE, ENOMEM}}},
+      {"epoll_ctl", {"epoll_ctl", {ENOMEM, ENOSPC}}},
       {"fcntl", {"fcntl(O_NONBLOCK)", {EBADF, EPERM}}},
       {ioctl_text("ioctl", tunsetiff),
        {"TUNSETIFF", {EPERM, EBUSY, EINVAL, E2BIG, ENOMEM, ENFILE, EEXIST}}},
@@ -73,8 +75,8 @@ inline bool may_fail(const std::string& call) {
 /// Calls that no signal ends.
 inline bool never_interrupted(const std::string& call) {
   return call == "pthread_create" || call == "setns" || call == "socket" || call == "fcntl" ||
-         call == "mmap" || call == "madvise" || call == "eventfd" ||
-         call == ioctl_text("ioctl_value", tun_abi::tungetdevnetns);
+         call == "mmap" || call == "madvise" || call == "eventfd" || call == "epoll_create" ||
+         call == "epoll_ctl" || call == ioctl_text("ioctl_value", tun_abi::tungetdevnetns);
 }
 
 }  // namespace vkring::test

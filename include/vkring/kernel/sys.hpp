@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -39,7 +40,7 @@ namespace vkring::inline v0 {
 /// - retried: open, read, write, readv, writev, sendto, sendmsg, recvfrom, recvmsg, ftruncate,
 ///   ioctl (those of tun and vhost undo what they began before they fail);
 /// - not retried: close (Linux has released the descriptor, which may be someone else's by now) and
-///   ppoll (waking up on a signal is what a caller of `wait` expects);
+///   ppoll, epoll_wait, epoll_pwait2 (waking up on a signal is what a caller of `wait` expects);
 /// - never fails with it: the rest.
 struct posix {
   static int open(const char* path, int flags, mode_t mode = 0) noexcept {
@@ -77,6 +78,18 @@ struct posix {
   static int ppoll(pollfd* set, nfds_t count, const timespec* timeout,
                    const sigset_t* mask = nullptr) noexcept {
     return ::ppoll(set, count, timeout, mask);
+  }
+
+  static int epoll_create() noexcept { return ::epoll_create1(EPOLL_CLOEXEC); }
+  static int epoll_ctl(int set, int operation, int fd, epoll_event* about) noexcept {
+    return ::epoll_ctl(set, operation, fd, about);
+  }
+  static int epoll_wait(int set, epoll_event* ready, int most, int milliseconds) noexcept {
+    return ::epoll_wait(set, ready, most, milliseconds);
+  }
+  /// Since Linux 5.11; ENOSYS before.
+  static int epoll_pwait2(int set, epoll_event* ready, int most, const timespec* timeout) noexcept {
+    return static_cast<int>(::syscall(SYS_epoll_pwait2, set, ready, most, timeout, nullptr, 0));
   }
 
   static void* mmap(void* where, std::size_t size, int protection, int flags, int fd,

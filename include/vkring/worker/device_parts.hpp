@@ -4,7 +4,6 @@
 
 // What a device consists of, and how it is put together.
 
-#include <poll.h>
 #include <sys/types.h>
 
 #include <algorithm>
@@ -17,6 +16,7 @@
 #include <vector>
 #include <vkring/core/error.hpp>
 #include <vkring/kernel/event_fd.hpp>
+#include <vkring/kernel/event_set.hpp>
 #include <vkring/kernel/link.hpp>
 #include <vkring/kernel/netns.hpp>
 #include <vkring/kernel/tap.hpp>
@@ -70,7 +70,7 @@ struct device_parts {
   std::size_t rx_needs = 1;  // buffers, for the largest frame
   std::vector<ring_motion> motions;
   std::size_t broken = 0;  // queues that `wait` has told of
-  std::vector<pollfd> poll_set;
+  std::optional<basic_event_set<Sys>> wake_ups;  // what `wait` waits for
   std::unique_ptr<Worker> worker;
 
   result<void> open(config& wanted) {
@@ -234,8 +234,17 @@ struct device_parts {
           options(layout.size), plan, *source));
     }
     motions.resize(want.queue_pairs);
-    poll_set.resize(want.queue_pairs + 1);
-    return {};
+    return watch_events();
+  }
+
+  result<void> watch_events() {
+    auto made = basic_event_set<Sys>::create();
+    if (!made) return fail(std::move(made.error()));
+    wake_ups.emplace(std::move(*made));
+    for (const auto& pair : pairs) {
+      if (auto added = wake_ups->add(pair->notifications().rx_call); !added) return added;
+    }
+    return wake_ups->add(*error);
   }
 
   result<void> start_worker(const config& wanted, const memory_table& table) {
