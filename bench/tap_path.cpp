@@ -83,6 +83,7 @@ class bench_tap {
   template <class Device>
   [[nodiscard]] Device serve() const {
     device_config config;
+    config.backend = backend_kind::worker;
     config.queue_fds.push_back(basic_fd<>(::dup(fd())));
     config.wanted.offloads = wanted_offloads::all(want::off);
     if (const char* cpu = std::getenv("VKRING_WORKER_CPU")) config.worker.cpus = {std::atoi(cpu)};
@@ -174,7 +175,7 @@ class device_sender {
   }
   /// Waits until the kernel has all `total` frames.
   void finish(std::uint64_t total) {
-    while (device_.worker_statistics(0).tx_frames.value() < total) {
+    while (device_.worker_statistics(0)->tx_frames.value() < total) {
     }
   }
 
@@ -289,7 +290,7 @@ class device_receiver {
   }
   /// How often the worker slept and called, for each frame.
   void report(benchmark::State& state, std::uint64_t frames) const {
-    const worker_counters& counters = device_.worker_statistics(0);
+    const worker_counters& counters = *device_.worker_statistics(0);
     const auto n = static_cast<double>(frames);
     state.counters["sleeps"] = static_cast<double>(counters.sleeps.value()) / n;
     state.counters["calls"] = static_cast<double>(counters.calls.value()) / n;
@@ -331,6 +332,7 @@ template <class Device>
 void wake(benchmark::State& state) {
   const auto pairs = static_cast<std::uint16_t>(state.range(0));
   device_config config;
+  config.backend = backend_kind::worker;
   config.wanted.offloads = wanted_offloads::all(want::off);
   config.wanted.queue_pairs = pairs;
   config.wanted.queue_size = 16;
@@ -348,7 +350,7 @@ void wake(benchmark::State& state) {
     it.tx(pair).allocate({&one, 1});
     one.resize(64);
     std::memcpy(one.contiguous().data(), payload.data(), payload.size());
-    const worker_counters& counters = it.worker_statistics(pair);
+    const worker_counters& counters = *it.worker_statistics(pair);
     const std::uint64_t sleeps = counters.sleeps.value();
     it.tx(pair).send({&one, 1});
     ++frames;

@@ -121,7 +121,7 @@ port_report tap_port::counters() {
   const std::vector<vkring::queue_health> health = device_->health();
   for (std::size_t i = 0; i < queues(); ++i) {
     // What the worker took from the ring. Read before what was put into it, so that it cannot be more.
-    const vkring::worker_counters& far = device_->worker_statistics(i);
+    const vkring::worker_counters& far = *device_->worker_statistics(i);
     const std::uint64_t refused = far.tx_refused.value();
     const std::uint64_t down = far.tx_link_down.value();
     const std::uint64_t failed = far.tx_failed.value();

@@ -97,8 +97,10 @@ class basic_device {
 
   /// What was negotiated, with a line for every feature.
   [[nodiscard]] const offload_plan& plan() const noexcept { return parts_->plan; }
-  /// `worker`, and why that.
-  [[nodiscard]] std::string_view backend() const noexcept { return "worker"; }
+  /// `vhost-net` or `worker`, and why that.
+  [[nodiscard]] std::string_view backend() const noexcept {
+    return parts_->vhost ? parts::vhost_name : parts::worker_name;
+  }
   [[nodiscard]] std::string_view backend_reason() const noexcept { return parts_->reason; }
   [[nodiscard]] Source& source() noexcept { return *parts_->source; }
 
@@ -111,9 +113,10 @@ class basic_device {
   [[nodiscard]] const basic_event_fd<Sys>& tx_call(std::size_t pair) const noexcept {
     return parts_->pairs[pair]->notifications().tx_call;
   }
-  /// Readable when `health` has something new to tell that the device side found out. What the
-  /// application's side found out is in `rx(pair).ring().breach()`.
-  [[nodiscard]] const basic_event_fd<Sys>& error_event() const noexcept { return *parts_->error; }
+  /// A descriptor that is readable when `health`, which makes an end of that, has something new to
+  /// tell that the device side found out. What the application's side found out is in
+  /// `rx(pair).ring().breach()`.
+  [[nodiscard]] int error_fd() const noexcept { return parts_->troubles->fd(); }
 
   /// Sleeps until a frame has come to any queue, something is wrong, or the time is over; negative
   /// means for ever. True: there is something to look at, or perhaps was. An interrupting signal
@@ -151,9 +154,15 @@ class basic_device {
   [[nodiscard]] queue_statistics rx_statistics(std::size_t pair) const {
     return snapshot(parts_->pairs[pair]->rx().counters());
   }
-  /// What the worker counted for a queue pair: frames that the kernel refused, calls.
-  [[nodiscard]] const worker_counters& worker_statistics(std::size_t pair) const noexcept {
-    return parts_->worker->counters(pair);
+  /// What the worker counted for a queue pair: frames that the kernel refused, calls. Null with
+  /// vhost-net, which counts nothing: what it drops is in the counters of `link`.
+  [[nodiscard]] const worker_counters* worker_statistics(std::size_t pair) const noexcept {
+    return parts_->vhost ? nullptr : &parts_->worker->counters(pair);
+  }
+  /// The thread of the kernel that serves a queue pair, with vhost-net; 0: the worker does, or it
+  /// could not be found.
+  [[nodiscard]] pid_t vhost_thread(std::size_t pair) const noexcept {
+    return parts_->vhost ? parts_->vhost->thread(pair) : 0;
   }
 
   /// Whether a queue stores its chains in the fast way at the moment.
@@ -170,18 +179,27 @@ class basic_device {
       std::chrono::nanoseconds stall_after = std::chrono::seconds(1)) {
     std::vector<queue_health> all(queue_pairs());
     const auto now = ring_motion::clock::now();
+    parts_->take_note();
     for (std::size_t i = 0; i < all.size(); ++i) {
       const pair_type& pair = *parts_->pairs[i];
-      const worker_health& far = parts_->worker->health(i);
-      all[i] = {i,
-                pair.tx().ring().breach(),
-                pair.rx().ring().breach(),
-                far.tx_breach(),
-                far.rx_breach(),
-                far.tap_gone(),
-                parts_->motions[i].stalled(pair.tx_ring(), now, stall_after)};
+      all[i] = parts_->far_health(i);
+      all[i].tx = pair.tx().ring().breach();
+      all[i].rx = pair.rx().ring().breach();
+      all[i].stalled = parts_->motions[i].stalled(pair.tx_ring(), now, stall_after);
     }
     return all;
+  }
+  /// After what vhost-net stumbled over was mended: forgets what `health` told of the device side of
+  /// a pair, and has the device look at its rings once more. The worker does not take up a ring again
+  /// that it has found broken. Errors: ENOTSUP with the worker.
+  result<void> recover(std::size_t pair) {
+    if (auto mine = parts_->not_forked(); !mine) return mine;
+    if (!parts_->vhost) {
+      return fail(std::errc::not_supported, "recover", name(),
+                  "the worker gives up a ring for good: open the device anew");
+    }
+    parts_->vhost->recover(pair);
+    return {};
   }
 
   /// The rings of a queue pair as they lie in memory, `to_text` and `to_json` print them. For the
@@ -208,6 +226,7 @@ class basic_device {
         delete what;
       } else {
         what->taps.clear();
+        what->vhost.reset();
       }
     }
   };

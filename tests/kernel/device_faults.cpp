@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "support/faulty_sys.hpp"
@@ -18,8 +20,26 @@ using namespace vkring::test;
 
 namespace {
 
-// What the worker's threads do all the time is none of open's.
+// What the worker's threads do all the time is none of open's. How many files are read to find the
+// thread of a vhost device depends on what else runs, and none of it may fail an open.
 struct opening_sys : faulty_sys {
+  static inline std::set<int> listings;
+
+  static int open(const char* path, int flags, mode_t mode = 0) noexcept {
+    const std::string_view name(path);
+    if (name != "/proc" && name != "/proc/self/task" && !name.ends_with("/comm")) {
+      return faulty_sys::open(path, flags, mode);
+    }
+    const int opened = posix::open(path, flags, mode);
+    if (opened >= 0) listings.insert(opened);
+    return opened;
+  }
+  static int close(int fd) noexcept {
+    return listings.erase(fd) != 0 ? posix::close(fd) : faulty_sys::close(fd);
+  }
+  static ssize_t getdents64(int fd, void* into, std::size_t size) noexcept {
+    return posix::getdents64(fd, into, size);
+  }
   static ssize_t read(int fd, void* buffer, std::size_t size) noexcept {
     return posix::read(fd, buffer, size);
   }
@@ -49,6 +69,8 @@ std::size_t interfaces(const netns& where) {
       })
       .value();
 }
+
+bool vhost_is_here() { return vhost_net::open().has_value(); }
 
 // Opens a device by `config()` with each of its calls refused in turn, `reasons` times at most.
 template <class Config>
@@ -124,6 +146,7 @@ TEST_CASE("device faults: open with everything, in another namespace") {
     config.owner = 1;
     config.group = 1;
     config.persist = true;
+    config.backend = backend_kind::worker;
     config.worker.cpus = {0};
     return config;
   });
@@ -132,7 +155,11 @@ TEST_CASE("device faults: open with everything, in another namespace") {
 TEST_CASE("device faults: open where it is") {
   const auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
-  const auto done = ns->run([&] { refuse_each(*ns, 1, [] { return faulty_device::config(); }); });
+  const auto done = ns->run([&] { refuse_each(*ns, 1, [] {
+                            faulty_device::config config;
+                            config.backend = backend_kind::worker;
+                            return config;
+                          }); });
   CHECK(done);
 }
 
@@ -143,10 +170,45 @@ TEST_CASE("device faults: open with queues that somebody else opened") {
     const auto queues = tap::open_queues({.netns_fd = ns->fd()}, 2).value();
     faulty_device::config config;
     config.wanted.queue_pairs = 2;
+    config.backend = backend_kind::worker;
     for (const tap& each : queues) {
       // Made outside the seam: the copy is the caller's, and from then on open's.
       config.queue_fds.emplace_back(::fcntl(each.fd(), F_DUPFD_CLOEXEC, 0));
     }
     return config;
   });
+}
+
+TEST_CASE("device faults: open with vhost-net") {
+  if (!vhost_is_here()) return skip("no /dev/vhost-net");
+  const auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  const auto config = [&] {
+    faulty_device::config made;
+    made.netns = path_of(*ns);
+    made.wanted.queue_pairs = 2;
+    made.backend = backend_kind::vhost;
+    made.vhost.cpus = {0};
+    made.vhost.schedule = thread_schedule{SCHED_OTHER, 0};
+    made.vhost.busyloop = std::chrono::microseconds(10);
+    return made;
+  };
+  refuse_each(*ns, 100, config);
+  // With a choice there is the worker.
+  auto& book = fault_book::get();
+  const auto pool = buffer_pool::make({.buffers = 600}).value();
+  for (const fault& armed :
+       {fault{.reason = EACCES, .call = "open"}, fault{.reason = EMFILE, .nth = 3, .call = "eventfd"},
+        fault{.reason = ENOMEM, .call = "ioctl_value", .request = vhost_abi::set_owner}}) {
+    CAPTURE(armed.call);
+    faulty_device::config made = config();
+    made.backend = backend_kind::automatic;
+    book.reset(armed);
+    auto opened = faulty_device::open(std::move(made), pool);
+    REQUIRE(opened);
+    CHECK(book.refused() == 1);
+    CHECK(opened->backend() == "worker");
+    CHECK_FALSE(opened->backend_reason().empty());
+  }
+  CHECK(book.clean());
 }

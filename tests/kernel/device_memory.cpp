@@ -45,6 +45,7 @@ std::size_t cost(const netns& ns, std::uint16_t pairs) {
   child fresh([&](auto say) {
     const auto pool = buffer_pool::make({.buffers = 1024u * pairs}).value();
     device_config config;
+    config.backend = backend_kind::worker;
     config.wanted.queue_pairs = pairs;
     config.netns = "/proc/" + std::to_string(::getppid()) + "/fd/" + std::to_string(ns.fd());
     const std::size_t buffers_before = resident(pool->memory().bytes());

@@ -342,3 +342,26 @@ TEST_CASE("link: each system call, failing") {
     CHECK(fault_book::get().refused() == 2);
   }
 }
+
+TEST_CASE("link events: only that one interface is gone, if that is all one wants to know") {
+  fixture f;
+  if (!f.make("vk1")) return skip("may not make network namespaces");
+  vkring::fd other(f.where->run([] { return fixture::attach("vk2", tap); }).value());
+  net_link mine = f.opened("vk1");
+  link_events events = link_events::open(*f.where).value();
+  REQUIRE(events.only_removal_of(mine.index()));
+  while (events.read_event().value()) {
+  }
+  REQUIRE(f.opened("vk2").set_up(true));
+  REQUIRE(mine.set_up(true));
+  REQUIRE(mine.set_mtu(1000));
+  other = {};
+  CHECK_FALSE(events.read_event().value());
+  f.device = {};
+  CHECK(wait_readable(events.fd()));
+  const auto event = events.read_event().value();
+  REQUIRE(event);
+  CHECK(event->kind == link_event::what::removed);
+  CHECK(event->state.name == "vk1");
+  CHECK_FALSE(events.read_event().value());
+}

@@ -36,6 +36,7 @@ constexpr std::uint16_t pairs = 8;
 
 device_config one_thread() {
   device_config config;
+  config.backend = backend_kind::worker;
   config.wanted.offloads = wanted_offloads::all(want::off);
   config.wanted.queue_pairs = pairs;
   config.worker.threads = 1;
@@ -248,7 +249,7 @@ TEST_CASE("uring: one thread for eight queue pairs, both ways") {
     for (std::size_t pair = 0; pair < pairs; ++pair) {
       CHECK(bed.to_kernel(pair, 200, 1514) == "");
       CHECK(bed.to_kernel(pair, 50, 1514, 757) == "");
-      CHECK(eventually([&] { return bed.it.worker_statistics(pair).tx_frames.value() == 250; }));
+      CHECK(eventually([&] { return bed.it.worker_statistics(pair)->tx_frames.value() == 250; }));
     }
     CHECK(bed.from_kernel(1000, 1514) == "");
     for (const queue_health& each : bed.it.health()) CHECK(each.good());
@@ -263,7 +264,7 @@ TEST_CASE("uring: an idle thread does nothing at all, and is woken by either sid
   for (int round = 0; round < 3; ++round) {
     CHECK(bed.to_kernel(0, 20, 100) == "");
     CHECK(bed.from_kernel(20, 100) == "");
-    REQUIRE(others_fall_asleep(bed.it.error_event().fd()));
+    REQUIRE(others_fall_asleep(bed.it.error_fd()));
     const thread_activity before = other_threads();
     CHECK_FALSE(bed.it.wait(std::chrono::milliseconds(200)));
     CHECK(other_threads() == before);

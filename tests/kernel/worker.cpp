@@ -24,6 +24,7 @@ want wanted(bool on) { return on ? want::required : want::off; }
 
 device_config plain_config() {
   device_config config;
+  config.backend = backend_kind::worker;
   config.wanted.offloads = wanted_offloads::all(want::off);
   return config;
 }
@@ -57,7 +58,7 @@ TEST_CASE("worker: frames both ways, whatever was negotiated, in rings of any si
       }
       CHECK(bed.from_kernel(frames, 1514) == "");
       CHECK(bed.it.health()[0].good());
-      CHECK(bed.it.worker_statistics(0).rx_frames.value() == frames);
+      CHECK(bed.it.worker_statistics(0)->rx_frames.value() == frames);
     }
   }
 }
@@ -76,7 +77,7 @@ TEST_CASE("worker: several queue pairs in one or several threads") {
       CHECK(threads_become(1 + std::min<std::size_t>(pairs, threads)));
       for (std::size_t pair = 0; pair < pairs; ++pair) {
         CHECK(bed.to_kernel(pair, 50, 1514) == "");
-        CHECK(eventually([&] { return bed.it.worker_statistics(pair).tx_frames.value() == 50; }));
+        CHECK(eventually([&] { return bed.it.worker_statistics(pair)->tx_frames.value() == 50; }));
       }
       CHECK(bed.from_kernel(200, 1514) == "");
     }
@@ -91,6 +92,7 @@ TEST_CASE("worker: large TCP and UDP frames both ways, in one piece") {
     const bool v6 = (kind & 1) != 0;
     const bool tcp = (kind & 2) == 0;
     device_config config;
+    config.backend = backend_kind::worker;
     config.wanted.offloads.csum = config.wanted.offloads.tso4 = config.wanted.offloads.tso6 =
         want::required;
     device_bed bed(*ns, std::move(config), {}, v6 ? 0x86dd : 0x0800, true);
@@ -126,7 +128,7 @@ TEST_CASE("worker: large TCP and UDP frames both ways, in one piece") {
       CHECK(check_segmentation(here->header, packet.frame, {&whole, 1}, segment_checksum::complete,
                                link_layer::ethernet) == "");
     }
-    CHECK(bed.it.worker_statistics(0).tx_refused.value() == 0);
+    CHECK(bed.it.worker_statistics(0)->tx_refused.value() == 0);
   }
 }
 
@@ -134,6 +136,7 @@ TEST_CASE("worker: a frame waits for buffers when the ring is short of them, and
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   device_config config;
+  config.backend = backend_kind::worker;
   config.wanted.offloads.tso4 = want::required;
   config.wanted.queue_size = 64;
   device_bed bed(*ns, std::move(config), {}, 0x0800, true);
@@ -147,7 +150,7 @@ TEST_CASE("worker: a frame waits for buffers when the ring is short of them, and
     REQUIRE(bed.wire.send(sent.back().frame, header_for(recipe, sent.back(), i == 0 ? 0 : 1448)) ==
             0);
   }
-  const worker_counters& counters = bed.it.worker_statistics(0);
+  const worker_counters& counters = *bed.it.worker_statistics(0);
   REQUIRE(eventually([&] { return counters.rx_spilled.value() != 0; }));
   CHECK(counters.rx_frames.value() == 2);
   for (const built_packet& each : sent) {
@@ -170,8 +173,8 @@ TEST_CASE("worker: what does not fit into a buffer is dropped and counted") {
     REQUIRE(bed.wire.send(numbered_frame(1000 + i, 4000)) == 0);
   }
   CHECK(bed.from_kernel(100, 1514) == "");
-  CHECK(bed.it.worker_statistics(0).rx_too_long.value() == 200);
-  CHECK(bed.it.worker_statistics(0).rx_frames.value() == 100);
+  CHECK(bed.it.worker_statistics(0)->rx_too_long.value() == 200);
+  CHECK(bed.it.worker_statistics(0)->rx_frames.value() == 100);
 }
 
 TEST_CASE("worker: a larger MTU at run time, with mergeable buffers") {
@@ -186,7 +189,7 @@ TEST_CASE("worker: a larger MTU at run time, with mergeable buffers") {
     REQUIRE(eventually([&] { return (here = bed.receive(0)).has_value(); }));
     CHECK(number_of(here->frame) == i);
   }
-  CHECK(bed.it.worker_statistics(0).rx_spilled.value() == 1);
+  CHECK(bed.it.worker_statistics(0)->rx_spilled.value() == 1);
   CHECK(bed.from_kernel(300, 9000) == "");
   CHECK(bed.to_kernel(0, 300, 9000) == "");
 
@@ -198,7 +201,7 @@ TEST_CASE("worker: a larger MTU at run time, with mergeable buffers") {
     REQUIRE(small.wire.send(numbered_frame(1, 9000)) == 0);
     REQUIRE(small.wire.send(numbered_frame(2, 9000)) == 0);
     CHECK(small.from_kernel(50, 8000) == "");
-    CHECK(small.it.worker_statistics(0).rx_too_long.value() == 2);
+    CHECK(small.it.worker_statistics(0)->rx_too_long.value() == 2);
   }
 }
 
@@ -249,9 +252,9 @@ TEST_CASE("worker: an idle thread does nothing at all") {
   CHECK(bed.to_kernel(0, 20, 100) == "");
   CHECK(bed.from_kernel(20, 100) == "");
   const auto sleeps = [&] {
-    return bed.it.worker_statistics(0).sleeps.value() + bed.it.worker_statistics(1).sleeps.value();
+    return bed.it.worker_statistics(0)->sleeps.value() + bed.it.worker_statistics(1)->sleeps.value();
   };
-  REQUIRE(others_fall_asleep(bed.it.error_event().fd()));
+  REQUIRE(others_fall_asleep(bed.it.error_fd()));
   const thread_activity before = other_threads();
   const std::uint64_t slept = sleeps();
   CHECK_FALSE(bed.it.wait(std::chrono::milliseconds(300)));
@@ -270,7 +273,7 @@ TEST_CASE("worker: threads run on the CPUs that were asked for, and take no sign
   device_bed bed(*ns, std::move(config));
   // A thread that is still on its way has all signals blocked.
   for (const std::size_t pair : {0u, 1u}) {
-    REQUIRE(eventually([&] { return bed.it.worker_statistics(pair).sleeps.value() != 0; }));
+    REQUIRE(eventually([&] { return bed.it.worker_statistics(pair)->sleeps.value() != 0; }));
   }
   std::size_t workers = 0;
   REQUIRE(threads_become(3));  // not those that entered the namespace

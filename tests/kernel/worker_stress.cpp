@@ -73,6 +73,7 @@ TEST_CASE("worker stress: a thread for each queue, and one that looks at everyth
   if (!ns) return skip(no_netns);
   for (const bool event_idx : {true, false}) {
     device_config config;
+    config.backend = backend_kind::worker;
     config.wanted.offloads = wanted_offloads::all(want::off);
     config.wanted.event_idx = event_idx ? want::required : want::off;
     config.wanted.queue_pairs = pairs;
@@ -96,7 +97,7 @@ TEST_CASE("worker stress: a thread for each queue, and one that looks at everyth
         for (const queue_health& each : bed.it.health()) sum += each.good() ? 1 : 0;
         for (std::size_t pair = 0; pair < pairs; ++pair) {
           sum += bed.it.rx_statistics(pair).packets + bed.it.tx_statistics(pair).packets;
-          sum += bed.it.worker_statistics(pair).calls.value();
+          sum += bed.it.worker_statistics(pair)->calls.value();
           sum += bed.it.tx_mode(pair) == ring_mode::fast ? 1 : 0;
           sum += bed.it.rx_mode(pair) == ring_mode::fast ? 1 : 0;
         }
@@ -131,6 +132,7 @@ TEST_CASE("worker stress: an interface that goes while its queues are busy and w
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   device_config config;
+  config.backend = backend_kind::worker;
   config.wanted.offloads = wanted_offloads::all(want::off);
   config.wanted.queue_pairs = pairs;
   device_bed bed(*ns, std::move(config));

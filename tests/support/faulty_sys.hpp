@@ -151,6 +151,9 @@ struct faulty_sys {
     const bool duplicates = command == F_DUPFD || command == F_DUPFD_CLOEXEC;
     return duplicates ? fault_book::get().opened(returned) : returned;
   }
+  static ssize_t getdents64(int fd, void* into, std::size_t size) noexcept {
+    return call("getdents64", [&] { return posix::getdents64(fd, into, size); });
+  }
   static int fstat(int fd, struct ::stat* into) noexcept {
     return call("fstat", [&] { return posix::fstat(fd, into); });
   }
@@ -252,6 +255,10 @@ struct faulty_sys {
   static pid_t gettid() noexcept { return posix::gettid(); }
   static int sched_setaffinity(pid_t thread, std::size_t size, const cpu_set_t* cpus) noexcept {
     return call("sched_setaffinity", [&] { return posix::sched_setaffinity(thread, size, cpus); });
+  }
+  static int sched_setscheduler(pid_t thread, int policy, const sched_param* how) noexcept {
+    return call("sched_setscheduler",
+                [&] { return posix::sched_setscheduler(thread, policy, how); });
   }
   static int sched_getaffinity(pid_t thread, std::size_t size, cpu_set_t* cpus) noexcept {
     return call("sched_getaffinity", [&] { return posix::sched_getaffinity(thread, size, cpus); });

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "vkring/kernel/tun_abi.hpp"
+#include "vkring/kernel/vhost_abi.hpp"
 
 namespace vkring::test {
 
@@ -35,6 +36,7 @@ inline const known_call* find_call(const std::string& call) {
       {"pthread_create", {"pthread_create", {EAGAIN, ENOMEM}}},
       {"setns", {"setns", {EPERM, EINVAL, ENOMEM}}},
       {"socket", {"socket", {EMFILE, ENFILE, ENOMEM, EACCES}}},
+      {"bind", {"bind", {ENOMEM, EPERM}}},
       {"sendto", {"send netlink", {ENOBUFS, ENOMEM, EPERM}}},
       {"recvfrom", {"receive netlink", {ENOBUFS, ENOMEM}}},
       {"mmap", {"mmap", {ENOMEM, EAGAIN, EPERM}}},
@@ -58,6 +60,27 @@ inline const known_call* find_call(const std::string& call) {
       {ioctl_text("ioctl_value", tunsetoffload), {"TUNSETOFFLOAD", {EBADFD, ENOMEM}}},
       {ioctl_text("ioctl_value", tungetdevnetns), {"TUNGETDEVNETNS", {EMFILE, ENOMEM, EBADFD}}},
   };
+  using namespace vhost_abi;
+  static const std::map<std::string, known_call> vhost_calls = {
+      {"open /dev/vhost-net", {"open", {ENOENT, EACCES, EPERM, ENODEV, EMFILE, ENOMEM}}},
+      {ioctl_text("ioctl", get_features), {"VHOST_GET_FEATURES", {EFAULT}}},
+      {ioctl_text("ioctl", set_features), {"VHOST_SET_FEATURES", {EOPNOTSUPP, EFAULT}}},
+      {ioctl_text("ioctl_value", set_owner), {"VHOST_SET_OWNER", {EBUSY, ENOMEM, EAGAIN}}},
+      {ioctl_text("ioctl", set_mem_table), {"VHOST_SET_MEM_TABLE", {E2BIG, EFAULT, ENOMEM}}},
+      {ioctl_text("ioctl", set_vring_num), {"VHOST_SET_VRING_NUM", {EBUSY, EINVAL}}},
+      {ioctl_text("ioctl", set_vring_base), {"VHOST_SET_VRING_BASE", {EBUSY, EINVAL}}},
+      {ioctl_text("ioctl", set_vring_addr), {"VHOST_SET_VRING_ADDR", {EINVAL, EFAULT}}},
+      {ioctl_text("ioctl", set_vring_kick), {"VHOST_SET_VRING_KICK", {EBADF, EINVAL}}},
+      {ioctl_text("ioctl", set_vring_call), {"VHOST_SET_VRING_CALL", {EBADF, EINVAL}}},
+      {ioctl_text("ioctl", set_vring_err), {"VHOST_SET_VRING_ERR", {EBADF, EINVAL}}},
+      {ioctl_text("ioctl", set_vring_busyloop_timeout),
+       {"VHOST_SET_VRING_BUSYLOOP_TIMEOUT", {EINVAL, EFAULT}}},
+      {ioctl_text("ioctl", set_fork_from_owner), {"VHOST_SET_FORK_FROM_OWNER", {EBUSY, EFAULT}}},
+      {ioctl_text("ioctl", net_set_backend), {"VHOST_NET_SET_BACKEND", {EFAULT, EINVAL, ENOTSOCK}}},
+      {"sched_setaffinity", {"sched_setaffinity", {EINVAL, EPERM, ESRCH}}},
+      {"sched_setscheduler", {"sched_setscheduler", {EINVAL, EPERM, ESRCH}}},
+  };
+  if (const auto found = vhost_calls.find(call); found != vhost_calls.end()) return &found->second;
   static const known_call path{"open", {ENOENT, EACCES, EMFILE, ENFILE}};
   if (call.rfind("open /proc/", 0) == 0) return &path;
   const auto found = calls.find(call);
@@ -67,6 +90,13 @@ inline const known_call* find_call(const std::string& call) {
 /// Calls whose failure changes nothing, or no more than what is negotiated.
 inline bool may_fail(const std::string& call) {
   using namespace tun_abi;
+  using namespace vhost_abi;
+  // What tells how a kernel differs from others; it may not know these.
+  if (call.rfind("open /sys/", 0) == 0 || call == "uname" ||
+      call == ioctl_text("ioctl", get_features_array) ||
+      call == ioctl_text("ioctl", get_fork_from_owner)) {
+    return true;
+  }
   return call == "close" || call == "fstat" || call == "stat /proc/thread-self/ns/net" ||
          call == "setsockopt" || call == ioctl_text("ioctl", tunattachfilter) ||
          call == ioctl_text("ioctl", tundetachfilter) || call == "ioctl_value b703";
@@ -76,7 +106,8 @@ inline bool may_fail(const std::string& call) {
 inline bool never_interrupted(const std::string& call) {
   return call == "pthread_create" || call == "setns" || call == "socket" || call == "fcntl" ||
          call == "mmap" || call == "madvise" || call == "eventfd" || call == "epoll_create" ||
-         call == "epoll_ctl" || call == ioctl_text("ioctl_value", tun_abi::tungetdevnetns);
+         call == "epoll_ctl" || call == "bind" || call == "sched_setaffinity" ||
+         call == "sched_setscheduler" || call == ioctl_text("ioctl_value", tun_abi::tungetdevnetns);
 }
 
 }  // namespace vkring::test

@@ -36,6 +36,10 @@ inline ino_t this_netns() {
 }
 
 /// Waits until `fd` is readable; false when it is not within ten seconds.
+inline bool is_readable(int fd) {
+  pollfd one{fd, POLLIN, 0};
+  return ::poll(&one, 1, 0) == 1;
+}
 inline bool wait_readable(int fd) {
   pollfd one{fd, POLLIN, 0};
   const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(10);

@@ -40,17 +40,22 @@ class basic_event_set {
 
   /// Adds an eventfd, which stays open for as long as the set is used; one that is signalled already
   /// counts. Errors: ENOMEM, ENOSPC (fs.epoll.max_user_watches).
-  result<void> add(const basic_event_fd<Sys>& event) {
+  result<void> add(const basic_event_fd<Sys>& event) { return add(event.fd()); }
+  /// The same with another kind of descriptor: each time that something more can be read counts.
+  result<void> add(int fd) {
     epoll_event about{};
     about.events = EPOLLIN | EPOLLET;
-    const int added = Sys::epoll_ctl(fd_.get(), EPOLL_CTL_ADD, event.fd(), &about);
-    if (auto done = sys_result(added, "epoll_ctl", "fd " + std::to_string(event.fd()),
+    const int added = Sys::epoll_ctl(fd_.get(), EPOLL_CTL_ADD, fd, &about);
+    if (auto done = sys_result(added, "epoll_ctl", "fd " + std::to_string(fd),
                                hint_for{ENOSPC, "raise the sysctl fs.epoll.max_user_watches"});
         !done) {
       return fail(std::move(done.error()));
     }
     return {};
   }
+
+  /// Readable while one of them is signalled that no `wait` has told of.
+  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
 
   /// Sleeps until one is signalled, which was perhaps before, or the time is over; negative means for
   /// ever. False: the time is over, or a signal of the process interrupted it. Before Linux 5.11 it

@@ -4,6 +4,7 @@
 
 // One network interface of the kernel, over rtnetlink: its settings, its state, and events.
 
+#include <arpa/inet.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -23,6 +24,7 @@
 #include "vkring/kernel/netlink_abi.hpp"
 #include "vkring/kernel/netns.hpp"
 #include "vkring/kernel/sys.hpp"
+#include "vkring/kernel/tun_abi.hpp"
 #include "vkring/net/ip_prefix.hpp"
 #include "vkring/net/mac.hpp"
 
@@ -273,6 +275,29 @@ class basic_link_events {
   }
   /// Reads from a socket that somebody else opened and subscribed.
   explicit basic_link_events(basic_netlink<Sys> socket) noexcept : socket_(std::move(socket)) {}
+
+  /// Has the kernel tell of nothing any more but that the interface of this index is gone.
+  /// Errors: what setsockopt returns.
+  result<void> only_removal_of(int index) {
+    using namespace tun_abi;
+    constexpr std::uint32_t type_at = offsetof(netlink_abi::nlmsghdr, nlmsg_type);
+    constexpr std::uint32_t index_at =
+        sizeof(netlink_abi::nlmsghdr) + offsetof(netlink_abi::ifinfomsg, ifi_index);
+    std::array<filter_instruction, 6> program = {{
+        {bpf_load_half, 0, 0, type_at},
+        {bpf_jump_if_equal, 0, 3, htons(netlink_abi::rtm_dellink)},
+        {bpf_load_word, 0, 0, index_at},
+        {bpf_jump_if_equal, 0, 1, htonl(static_cast<std::uint32_t>(index))},
+        {bpf_return, 0, 0, ~std::uint32_t{0}},
+        {bpf_return, 0, 0, 0},
+    }};
+    const filter_program filter{static_cast<unsigned short>(program.size()), program.data()};
+    auto done = sys_result(Sys::setsockopt(fd(), SOL_SOCKET, netlink_abi::so_attach_filter, &filter,
+                                           sizeof filter),
+                           "SO_ATTACH_FILTER", "netlink");
+    if (!done) return fail(std::move(done.error()));
+    return {};
+  }
 
   /// Readable when `read_event` has something to say.
   [[nodiscard]] int fd() const noexcept { return socket_.fd(); }

@@ -13,6 +13,7 @@ namespace vkring::inline v0::netlink_abi {
 
 inline constexpr int netlink_route = 0;
 inline constexpr int sol_netlink = 270;
+inline constexpr int so_attach_filter = 26;
 inline constexpr int netlink_cap_ack = 10;
 inline constexpr int netlink_ext_ack = 11;
 inline constexpr std::uint32_t rtmgrp_link = 1;

@@ -6,7 +6,6 @@
 
 #include <array>
 #include <charconv>
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -17,6 +16,7 @@
 
 #include "vkring/core/error.hpp"
 #include "vkring/kernel/fd.hpp"
+#include "vkring/kernel/kernel_version.hpp"
 #include "vkring/kernel/sys.hpp"
 #include "vkring/kernel/tap.hpp"
 #include "vkring/net/tun_offload.hpp"
@@ -29,13 +29,6 @@ struct finding {
   bool present;
   std::string detail;  ///< what was found, or why not
   std::string remedy;  ///< what to do when it is missing; says so if it can be done without
-};
-
-/// The first two numbers of a kernel's release.
-struct kernel_version {
-  unsigned major = 0;
-  unsigned minor = 0;
-  friend auto operator<=>(const kernel_version&, const kernel_version&) = default;
 };
 
 /// How vhost-net runs the far end of the rings.
@@ -75,17 +68,6 @@ struct preflight_options {
   /// Make a TAP for a moment: the one sure way to know that it is allowed, and its offloads.
   bool make_tap = true;
 };
-
-/// The numbers at the beginning of a kernel's release, `6.12` of `6.12.117+deb13-amd64`.
-[[nodiscard]] inline kernel_version parse_kernel_version(std::string_view release) noexcept {
-  kernel_version version;
-  const char* const end = release.data() + release.size();
-  const auto first = std::from_chars(release.data(), end, version.major);
-  if (first.ec == std::errc{} && first.ptr != end && *first.ptr == '.') {
-    std::from_chars(first.ptr + 1, end, version.minor);
-  }
-  return version;
-}
 
 namespace detail {
 

@@ -69,6 +69,9 @@ struct posix {
   static int fcntl(int fd, int command, long argument = 0) noexcept {
     return ::fcntl(fd, command, argument);
   }
+  static ssize_t getdents64(int fd, void* into, std::size_t size) noexcept {
+    return ::syscall(SYS_getdents64, fd, into, size);
+  }
   static int fstat(int fd, struct ::stat* into) noexcept { return ::fstat(fd, into); }
   static int stat(const char* path, struct ::stat* into) noexcept { return ::stat(path, into); }
   static int ftruncate(int fd, off_t size) noexcept { return ::ftruncate(fd, size); }
@@ -151,6 +154,9 @@ struct posix {
   }
   static int sched_getaffinity(pid_t thread, std::size_t size, cpu_set_t* cpus) noexcept {
     return ::sched_getaffinity(thread, size, cpus);
+  }
+  static int sched_setscheduler(pid_t thread, int policy, const sched_param* how) noexcept {
+    return ::sched_setscheduler(thread, policy, how);
   }
   static int io_uring_setup(unsigned entries, void* parameters) noexcept {
     return static_cast<int>(::syscall(SYS_io_uring_setup, entries, parameters));

@@ -25,6 +25,9 @@ struct filter_program {
   unsigned short count;
   filter_instruction* instructions;
 };
+inline constexpr std::uint16_t bpf_load_half = 0x28;  // in network order, whatever lies there
+inline constexpr std::uint16_t bpf_load_word = 0x20;
+inline constexpr std::uint16_t bpf_jump_if_equal = 0x15;
 inline constexpr std::uint16_t bpf_return = 0x06;
 
 inline constexpr unsigned long tunsetiff = _IOW('T', 202, int);

@@ -31,8 +31,9 @@ enum class ring_fault : std::uint8_t {
   indirect_refused,         ///< an indirect descriptor that was not negotiated, or inside a table
   indirect_with_next,       ///< a descriptor both INDIRECT and NEXT
   indirect_length,          ///< a table that is empty or not a multiple of 16 bytes
-  buffer_too_small,         ///< a receive buffer that cannot even hold a header
+  buffer_too_small,         ///< a buffer that cannot even hold a header
   chain_direction,  ///< device-writable where the queue carries readable buffers, or the reverse
+  device_error,     ///< the device says that something is wrong, and the ring does not show what
 };
 
 /// The name of a fault, as errors, statistics and JSON print it.
@@ -76,6 +77,8 @@ enum class ring_fault : std::uint8_t {
       return "buffer_too_small";
     case ring_fault::chain_direction:
       return "chain_direction";
+    case ring_fault::device_error:
+      return "device_error";
   }
   return "unknown";
 }

@@ -16,6 +16,7 @@
 #include <vkring/net/mac.hpp>
 #include <vkring/net/wanted.hpp>
 #include <vkring/worker/tap_worker.hpp>
+#include <vkring/worker/vhost_options.hpp>
 
 namespace vkring::inline v0 {
 
@@ -40,7 +41,8 @@ struct basic_device_config {
   bool persist = false;             ///< the interface outlives the device
   std::optional<uid_t> owner = {};  ///< who may attach to a persistent one
   std::optional<gid_t> group = {};
-  worker_options worker = {};
+  worker_options worker = {};  ///< for the worker
+  vhost_options vhost = {};    ///< for vhost-net
   /// Queues of one interface that somebody else opened, one for each queue pair, instead of `name`.
   std::vector<basic_fd<Sys>> queue_fds = {};
 };

@@ -7,11 +7,14 @@
 #include <sys/types.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 #include <vkring/core/error.hpp>
@@ -28,6 +31,7 @@
 #include <vkring/worker/health.hpp>
 #include <vkring/worker/queue_pair.hpp>
 #include <vkring/worker/tap_worker.hpp>
+#include <vkring/worker/vhost_backend.hpp>
 
 namespace vkring::inline v0 {
 
@@ -39,15 +43,46 @@ struct device_parts {
   using pair_type = queue_pair<Layout, Source, Sys>;
   using config = basic_device_config<Sys>;
 
+  static constexpr std::string_view vhost_name = "vhost-net";
+  static constexpr std::string_view worker_name = "worker";
+
   explicit device_parts(std::shared_ptr<Source> from) : source(std::move(from)) {}
   device_parts(const device_parts&) = delete;
   device_parts& operator=(const device_parts&) = delete;
   ~device_parts() {
+    if (vhost) vhost->stop();
     if (worker != nullptr) worker->stop();
     for (auto& pair : pairs) {
       pair->tx().stop();
       pair->rx().stop();
     }
+  }
+
+  // Makes `troubles` quiet until there is news.
+  void take_note() {
+    static_cast<void>(troubles->wait(std::chrono::nanoseconds(0)));
+    if (!link_events) return;
+    for (auto event = link_events->read_event(); event && *event;) {
+      event = link_events->read_event();
+    }
+  }
+  // What the device side of a pair says of it.
+  [[nodiscard]] queue_health far_health(std::size_t i) {
+    queue_health it;
+    it.pair = i;
+    const auto take = [&](const ring_breach& tx, const ring_breach& rx, bool gone) {
+      it.tx_device = tx;
+      it.rx_device = rx;
+      it.interface_gone = gone;
+    };
+    if (vhost) {
+      vhost->examine(i);
+      take(vhost->tx_breach(i), vhost->rx_breach(i), vhost->tap_gone(i));
+    } else {
+      const worker_health& far = worker->health(i);
+      take(far.tx_breach(), far.rx_breach(), far.tap_gone());
+    }
+    return it;
   }
 
   // The kernel's own answer to a child that asks for its parent's vhost device.
@@ -64,26 +99,30 @@ struct device_parts {
   std::vector<basic_tap<Sys>> taps;
   std::optional<basic_link<Sys>> link;
   link_state state;  // before anything was set
+  std::optional<basic_link_events<Sys>> link_events;  // with vhost-net, which says nothing of those
   std::optional<basic_region<Sys>> rings;
-  std::optional<basic_event_fd<Sys>> error;
+  std::optional<basic_event_fd<Sys>> error;  // the worker's
   std::vector<std::unique_ptr<pair_type>> pairs;
   std::size_t rx_needs = 1;  // buffers, for the largest frame
   std::vector<ring_motion> motions;
-  std::size_t broken = 0;  // queues that `wait` has told of
+  std::size_t broken = 0;                        // queues that `wait` has told of
+  std::optional<basic_event_set<Sys>> troubles;  // what tells that `health` has news
   std::optional<basic_event_set<Sys>> wake_ups;  // what `wait` waits for
+  // One of these two.
+  std::optional<basic_vhost_backend<Layout, Sys>> vhost;
   std::unique_ptr<Worker> worker;
 
   result<void> open(config& wanted) {
     if (source == nullptr) {
       return fail(std::errc::invalid_argument, "open", "source", "needs a source of buffers");
     }
-    if (auto known = choose_backend(wanted); !known) return known;
     const wanted_features& want = wanted.wanted;
     if (auto sized = Layout::ring_type::check_size(want.queue_size); !sized) return sized;
     if (want.queue_pairs == 0 || want.queue_pairs > 256) {
       return fail(std::errc::invalid_argument, "open", "queues=" + std::to_string(want.queue_pairs),
                   "from 1 to 256 queue pairs");
     }
+    if (auto chosen = choose_backend(wanted); !chosen) return chosen;
     std::optional<basic_netns<Sys>> where;
     if (!wanted.netns.empty()) {
       auto opened = basic_netns<Sys>::open(wanted.netns);
@@ -94,9 +133,10 @@ struct device_parts {
     if (auto done = open_link(wanted, where); !done) return done;
     if (auto done = agree(wanted); !done) return done;
     if (auto done = configure_taps(); !done) return done;
-    memory_table table(vhost_default_regions);
+    memory_table table(vhost ? vhost_max_regions<Sys>() : memory_table::default_max_regions);
     if (auto done = make_rings(want, table); !done) return done;
-    if (auto done = start_worker(wanted, table); !done) return done;
+    if (auto done = start(wanted, table); !done) return done;
+    if (auto done = watch_events(); !done) return done;
     if (auto done = configure_link(wanted); !done) return done;
     if (wanted.up && !state.up) {
       if (auto done = link->set_up(true); !done) return done;
@@ -106,15 +146,26 @@ struct device_parts {
   }
 
  private:
-  static constexpr std::size_t vhost_default_regions = memory_table::default_max_regions;
-
   result<void> choose_backend(const config& wanted) {
-    if (wanted.backend == backend_kind::vhost) {
-      return fail(std::errc::not_supported, "open", "backend=vhost-net", "not in this build");
+    reason = "asked for";
+    if (wanted.backend == backend_kind::worker) return {};
+    auto opened = open_vhost(wanted);
+    if (opened) {
+      vhost.emplace(std::move(*opened));
+      if (wanted.backend == backend_kind::automatic) reason = "it works here";
+      return {};
     }
-    reason =
-        wanted.backend == backend_kind::worker ? "asked for" : "vhost-net is not in this build";
+    if (wanted.backend == backend_kind::vhost) return fail(std::move(opened.error()));
+    reason = opened.error().message();
     return {};
+  }
+  result<basic_vhost_backend<Layout, Sys>> open_vhost(const config& wanted) {
+    if constexpr (std::is_same_v<Layout, split>) {
+      return basic_vhost_backend<Layout, Sys>::open(wanted.wanted.queue_pairs, wanted.vhost);
+    } else {
+      return fail(std::errc::not_supported, "open", "backend=vhost-net",
+                  "it serves split rings only");
+    }
   }
 
   result<void> open_taps(config& wanted, const std::optional<basic_netns<Sys>>& where) {
@@ -155,6 +206,15 @@ struct device_parts {
                                               : here();
     if (!opened) return fail(std::move(opened.error()));
     link.emplace(std::move(*opened));
+    if (vhost) {
+      const auto listen = [] { return basic_link_events<Sys>::open(); };
+      auto events = where                       ? basic_link_events<Sys>::open(*where)
+                    : !wanted.queue_fds.empty() ? taps.front().in_its_netns(listen)
+                                                : listen();
+      if (!events) return fail(std::move(events.error()));
+      link_events.emplace(std::move(*events));
+      if (auto done = link_events->only_removal_of(link->index()); !done) return done;
+    }
     auto now = link->read();
     if (!now) return fail(std::move(now.error()));
     state = std::move(*now);
@@ -176,18 +236,28 @@ struct device_parts {
     // The rest of a larger ring stays empty.
     asked.queue_size = static_cast<std::uint32_t>(
         std::min<std::size_t>(asked.queue_size, source->size() / asked.queue_pairs));
-    using enum feature;
-    const ring_backend worker_backend{
-        "worker",
-        {version_1, event_idx, indirect_desc, in_order, mrg_rxbuf, guest_udp_tunnel_gso,
-         guest_udp_tunnel_gso_csum, host_udp_tunnel_gso, host_udp_tunnel_gso_csum}};
-    auto agreed = negotiate(asked, worker_backend, able);
+    auto agreed = negotiate(asked, offer(), able);
+    if (!agreed && vhost && wanted.backend == backend_kind::automatic) {
+      reason = "with vhost-net: " + agreed.error().message();
+      vhost.reset();
+      link_events.reset();
+      agreed = negotiate(asked, offer(), able);
+    }
     if (!agreed) return fail(std::move(agreed.error()));
     plan = std::move(*agreed);
     // Mergeable buffers hold payload in the place of the header, too, except the first.
     const std::size_t each = source->capacity() + plan.header_bytes;
     rx_needs = plan.mergeable ? (largest_frame() + plan.header_bytes + each - 1) / each : 1;
     return {};
+  }
+
+  // What the chosen backend offers.
+  [[nodiscard]] ring_backend offer() const noexcept {
+    using enum feature;
+    if (vhost) return {vhost_name, vhost->features()};
+    return {worker_name,
+            {version_1, event_idx, indirect_desc, in_order, mrg_rxbuf, guest_udp_tunnel_gso,
+             guest_udp_tunnel_gso_csum, host_udp_tunnel_gso, host_udp_tunnel_gso_csum}};
   }
 
   result<void> configure_taps() {
@@ -223,9 +293,11 @@ struct device_parts {
       auto added = table.add_at(each_region.guest, {each_region.host, each_region.size});
       if (!added) return added;
     }
-    auto event = basic_event_fd<Sys>::create();
-    if (!event) return fail(std::move(event.error()));
-    error.emplace(std::move(*event));
+    if (!vhost) {
+      auto event = basic_event_fd<Sys>::create();
+      if (!event) return fail(std::move(event.error()));
+      error.emplace(std::move(*event));
+    }
     for (std::size_t i = 0; i < want.queue_pairs; ++i) {
       auto events = pair_type::events::create();
       if (!events) return fail(std::move(events.error()));
@@ -234,20 +306,25 @@ struct device_parts {
           options(layout.size), plan, *source));
     }
     motions.resize(want.queue_pairs);
-    return watch_events();
+    return {};
   }
 
   result<void> watch_events() {
-    auto made = basic_event_set<Sys>::create();
-    if (!made) return fail(std::move(made.error()));
-    wake_ups.emplace(std::move(*made));
+    for (auto* set : {&troubles, &wake_ups}) {
+      auto made = basic_event_set<Sys>::create();
+      if (!made) return fail(std::move(made.error()));
+      set->emplace(std::move(*made));
+      auto added = vhost ? vhost->watch_errors(**set) : (*set)->add(*error);
+      if (added && link_events) added = (*set)->add(link_events->fd());
+      if (!added) return added;
+    }
     for (const auto& pair : pairs) {
       if (auto added = wake_ups->add(pair->notifications().rx_call); !added) return added;
     }
-    return wake_ups->add(*error);
+    return {};
   }
 
-  result<void> start_worker(const config& wanted, const memory_table& table) {
+  result<void> start(const config& wanted, const memory_table& table) {
     std::vector<worker_queue<Layout>> queues;
     for (std::size_t i = 0; i < pairs.size(); ++i) {
       const auto& events = pairs[i]->notifications();
@@ -260,11 +337,14 @@ struct device_parts {
       queue.rx_kick = events.rx_kick.fd();
       queue.tx_call = events.tx_call.fd();
       queue.rx_call = events.rx_call.fd();
-      queue.error = error->fd();
+      if (error) queue.error = error->fd();
       queue.header_bytes = plan.header_bytes;
       queue.mergeable = plan.mergeable;
       queue.usual_frame = largest_frame();
       queues.push_back(queue);
+    }
+    if constexpr (std::is_same_v<Layout, split>) {
+      if (vhost) return vhost->start(queues, table, plan.backend_features);
     }
     auto started = Worker::start(queues, table, wanted.worker);
     if (!started) return fail(std::move(started.error()));

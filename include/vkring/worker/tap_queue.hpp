@@ -25,27 +25,9 @@
 #include <vkring/worker/frame_burst.hpp>
 #include <vkring/worker/lined_up_buffers.hpp>
 #include <vkring/worker/plain_io.hpp>
+#include <vkring/worker/worker_queue.hpp>
 
 namespace vkring::inline v0 {
-
-/// What the device side of a queue pair is made of. The descriptors stay the owner's, and open for
-/// as long as the worker runs. The TAP queue and the eventfds are non-blocking, and the queue stays
-/// attached: one that was detached (TUNSETQUEUE) counts as an interface that is gone, for good.
-template <class Layout>
-struct worker_queue {
-  typename Layout::ring_type tx;
-  typename Layout::ring_type rx;
-  ring_options options;
-  int tap = -1;
-  int tx_kick = -1;
-  int rx_kick = -1;
-  int tx_call = -1;
-  int rx_call = -1;
-  int error = -1;                          ///< signalled when the pair is in trouble
-  std::size_t header_bytes = header_size;  ///< also the TAP's
-  bool mergeable = false;
-  std::size_t usual_frame = 1518;  ///< bytes, header not counted: what buffers are lined up for
-};
 
 /// Moves frames between one queue pair and one TAP queue, straight between the descriptors' memory
 /// and the kernel. The driver may be hostile: a breach stops that ring and leaves the other alone.

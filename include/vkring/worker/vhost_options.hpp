@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_WORKER_VHOST_OPTIONS_HPP
+#define VKRING_WORKER_VHOST_OPTIONS_HPP
+
+// How vhost-net serves a device.
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+#include <vkring/kernel/thread.hpp>
+#include <vkring/kernel/vhost_net.hpp>
+
+namespace vkring::inline v0 {
+
+/// How vhost-net serves a device. As it is: as the kernel likes.
+struct vhost_options {
+  std::string path = std::string(vhost_net::default_path);
+  /// The CPU of the thread that serves queue pair i is `cpus[i]`, around the list; empty: wherever
+  /// the kernel puts it.
+  std::vector<int> cpus = {};
+  /// The scheduler class of those threads; none: the kernel's choice.
+  std::optional<thread_schedule> schedule = {};
+  /// How long they look for more work before they sleep; an idle device then costs a CPU for that
+  /// long after each frame.
+  std::chrono::microseconds busyloop{0};
+  /// Kernel threads or tasks of this process; none: the kernel's choice. Since Linux 6.17, and in
+  /// some older ones.
+  std::optional<vhost_owner_mode> owner_mode = {};
+};
+
+}  // namespace vkring::inline v0
+
+#endif  // VKRING_WORKER_VHOST_OPTIONS_HPP

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_WORKER_WORKER_QUEUE_HPP
+#define VKRING_WORKER_WORKER_QUEUE_HPP
+
+// What whoever serves the far end of a queue pair has to know of it.
+
+#include <cstddef>
+#include <vkring/net/header.hpp>
+#include <vkring/ring/layout.hpp>
+
+namespace vkring::inline v0 {
+
+/// What the device side of a queue pair is made of. The descriptors stay the owner's, and open for
+/// as long as the worker runs. The TAP queue and the eventfds are non-blocking, and the queue stays
+/// attached: one that was detached (TUNSETQUEUE) counts as an interface that is gone, for good.
+template <class Layout>
+struct worker_queue {
+  typename Layout::ring_type tx;
+  typename Layout::ring_type rx;
+  ring_options options;
+  int tap = -1;
+  int tx_kick = -1;
+  int rx_kick = -1;
+  int tx_call = -1;
+  int rx_call = -1;
+  int error = -1;                          ///< signalled when the pair is in trouble
+  std::size_t header_bytes = header_size;  ///< also the TAP's
+  bool mergeable = false;
+  std::size_t usual_frame = 1518;  ///< bytes, header not counted: what buffers are lined up for
+};
+
+}  // namespace vkring::inline v0
+
+#endif  // VKRING_WORKER_WORKER_QUEUE_HPP

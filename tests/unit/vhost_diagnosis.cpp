@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "vkring/worker/vhost_diagnosis.hpp"
+
+#include <catch2/catch.hpp>
+#include <cstddef>
+#include <cstdint>
+
+#include "vkring/memory/region.hpp"
+
+using namespace vkring;
+
+namespace {
+
+struct bed {
+  static constexpr std::uint16_t size = 8;
+  region memory = region::make(split_ring::bytes(size) + 4096).value();
+  split_ring ring = split_ring::place(memory.bytes(), size);
+  std::byte* buffers = memory.bytes().data() + split_ring::bytes(size);
+  memory_table table;
+  std::uint64_t at = table.add({buffers, 4096}).value();
+  ring_options options;
+
+  explicit bed(std::uint16_t start = 0) {
+    options.size = size;
+    direct::store(ring.avail_index(), start);
+    direct::store(ring.used_index(), start);
+  }
+  void offer(std::uint16_t head, std::uint64_t address, std::uint32_t length,
+             std::uint16_t flags = 0, std::uint16_t next = 0) {
+    ring.descriptors()[head].address = address;
+    ring.descriptors()[head].rest = split_descriptor::pack(length, flags, next);
+    const std::uint16_t index = direct::load(ring.avail_index());
+    ring.avail_entries()[index % size] = head;
+    direct::store(ring.avail_index(), static_cast<std::uint16_t>(index + 1));
+  }
+  [[nodiscard]] ring_breach found(vhost_ring which = vhost_ring::tx) const {
+    return diagnose<split>(ring, options, table, which);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("diagnose: the first chain that is wrong, wherever the ring stands") {
+  for (const std::uint16_t start : {std::uint16_t{0}, std::uint16_t{65533}}) {
+    bed it(start);
+    CHECK(it.found().fault == ring_fault::device_error);  // of which the ring shows nothing
+    CHECK(it.found().position == start);
+    it.offer(1, it.at, 100);
+    it.offer(5, it.at, 4096);
+    CHECK(it.found().fault == ring_fault::device_error);
+    it.offer(6, it.at + 1, 4096);
+    CHECK(it.found().fault == ring_fault::address_refused);
+    CHECK(it.found().position == 6);
+  }
+}
+
+TEST_CASE("diagnose: what vhost-net objects to and the ring itself does not forbid") {
+  bed tx;
+  tx.offer(2, tx.at, 100, descriptor_write);
+  CHECK(tx.found().fault == ring_fault::chain_direction);
+  CHECK(tx.found().position == 2);
+  CHECK(tx.found(vhost_ring::rx).fault == ring_fault::device_error);
+  bed rx;
+  rx.offer(3, rx.at, 100);
+  CHECK(rx.found(vhost_ring::rx).fault == ring_fault::chain_direction);
+  CHECK(rx.found(vhost_ring::tx).fault == ring_fault::device_error);
+  bed empty;
+  empty.offer(4, empty.at, 0);
+  CHECK(empty.found().fault == ring_fault::buffer_too_small);
+  CHECK(empty.found().position == 4);
+}
+
+TEST_CASE("diagnose: broken indices and heads") {
+  bed it;
+  it.offer(1, it.at, 100);
+  it.ring.avail_entries()[0] = bed::size;
+  CHECK(it.found().fault == ring_fault::head_range);
+  bed jump;
+  direct::store(jump.ring.avail_index(), std::uint16_t{9});
+  CHECK(jump.found().fault == ring_fault::avail_index_jump);
+}
