@@ -13,7 +13,8 @@ set -u
 
 packages='cmake ninja-build g++ clang libclang-rt-14-dev pkg-config
   libexpected-dev catch2 libbenchmark-dev libfmt-dev liburing-dev
-  iproute2 ethtool iperf3 iputils-ping jq procps tcpdump valgrind'
+  iproute2 ethtool iperf3 iputils-ping jq procps tcpdump valgrind
+  qemu-system-x86 busybox-static cpio xz-utils'
 
 full=false
 case $#${1:-} in
@@ -156,7 +157,8 @@ if $full; then
   done
   leg clang-fuzz clang-fuzz ''
 else
-  leg gcc-release gcc-release '' -LE '^(consumer|full)$'
+  leg gcc-release gcc-release '' -LE '^(consumer|full|vm)$'
+  leg vm gcc-release none -L '^vm$'
   leg consumers gcc-release none -L '^consumer$'
   leg clang-asan-ubsan clang-asan-ubsan 'tests_unit tests_ring tests_model tests_fuzz' \
     -L '^(unit|ring|model|fuzz)$' -LE '^full$'

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <span>
 #include <variant>
+#include <vkring/core/counter.hpp>
 #include <vkring/device.hpp>
 
 #include "packet_socket.hpp"
@@ -40,11 +41,18 @@ concept frame_queue = requires(Queue& queue, std::span<vkring::frame> frames, po
   queue.woken_by_room(entry);
 };
 
+/// The calls of the device that threads were woken by.
+struct call_counters {
+  vkring::counter rx;
+  vkring::counter tx;
+};
+
 /// A queue pair of a TAP port.
 template <class Device>
 class ring_queue {
  public:
-  ring_queue(Device& device, std::size_t pair) : device_(&device), pair_(pair) {}
+  ring_queue(Device& device, std::size_t pair, call_counters& calls)
+      : device_(&device), pair_(pair), calls_(&calls) {}
 
   std::size_t receive(std::span<vkring::frame> frames) noexcept { return rx().receive(frames); }
   std::size_t send(std::span<vkring::frame> frames) noexcept { return tx().send(frames); }
@@ -64,11 +72,11 @@ class ring_queue {
   }
   void woken_by_frames(const pollfd& entry) noexcept {
     rx().disable_call();
-    if (entry.revents != 0) device_->rx_call(pair_).drain();
+    if (entry.revents != 0) calls_->rx.add(device_->rx_call(pair_).drain());
   }
   void woken_by_room(const pollfd& entry) noexcept {
     tx().disable_call();
-    if (entry.revents != 0) device_->tx_call(pair_).drain();
+    if (entry.revents != 0) calls_->tx.add(device_->tx_call(pair_).drain());
   }
 
  private:
@@ -77,6 +85,7 @@ class ring_queue {
 
   Device* device_;
   std::size_t pair_;
+  call_counters* calls_;
 };
 
 /// The one queue pair of an af_packet port.

@@ -21,7 +21,7 @@ Ports
     mrg=on|off  event-idx=on|off  indirect=on|off  in-order=on|off    on: required
     busyloop=MICROSECONDS  how long the far end polls before it sleeps
     buffer-size=2048       bytes; the same for all ports, as they share the buffers
-    worker-cpus=0+1        CPUs of the worker's threads
+    worker-cpus=0+1        CPUs of the threads at the far end, of vhost-net or of the worker
   af_packet:KEY=VALUE,...  an existing interface, through a packet socket
     iface=NAME             required
     netns=NAME|PATH        where it is

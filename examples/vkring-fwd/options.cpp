@@ -31,12 +31,10 @@ constexpr key<tap_options> tap_keys[] = {
      }},
     {"backend",
      [](tap_options& o, std::string_view v) {
-       verdict answer = set_choice(o.backend, v,
-                                   {{"auto", backend_choice::automatic},
-                                    {"vhost-net", backend_choice::vhost_net},
-                                    {"worker", backend_choice::worker}});
-       if (answer.empty() && o.backend == backend_choice::vhost_net) answer = not_built;
-       return answer;
+       return set_choice(o.backend, v,
+                         {{"auto", vkring::backend_kind::automatic},
+                          {"vhost-net", vkring::backend_kind::vhost},
+                          {"worker", vkring::backend_kind::worker}});
      }},
     {"layout",
      [](tap_options& o, std::string_view v) {

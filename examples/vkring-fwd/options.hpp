@@ -16,12 +16,12 @@
 #include <vkring/net/ip_prefix.hpp>
 #include <vkring/net/mac.hpp>
 #include <vkring/net/wanted.hpp>
+#include <vkring/worker/device_config.hpp>
 
 namespace fwd {
 
 enum class traffic_mode : std::uint8_t { io, macswap, txonly, rxonly, icmp_echo };
 enum class wait_mode : std::uint8_t { poll, interrupt, adaptive };
-enum class backend_choice : std::uint8_t { automatic, vhost_net, worker };
 enum class layout_choice : std::uint8_t { split, packed };
 
 /// As the command line spells them.
@@ -32,7 +32,7 @@ std::string_view name(layout_choice layout) noexcept;
 struct tap_options {
   std::string name = "vkring%d";
   std::string netns;
-  backend_choice backend = backend_choice::automatic;
+  vkring::backend_kind backend = vkring::backend_kind::automatic;
   layout_choice layout = layout_choice::split;
   std::uint16_t queues = 1;
   std::uint32_t queue_size = 256;

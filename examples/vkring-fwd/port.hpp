@@ -41,7 +41,7 @@ class tap_port {
   [[nodiscard]] std::string about();
   [[nodiscard]] std::size_t queues() const noexcept { return device_->queue_pairs(); }
   [[nodiscard]] any_queue queue(std::size_t pair) noexcept {
-    return ring_queue<vkring::device>(*device_, pair);
+    return ring_queue<vkring::device>(*device_, pair, calls_[pair]);
   }
   [[nodiscard]] const vkring::frame_offloads& may_receive() const noexcept {
     return device_->plan().rx;
@@ -62,8 +62,12 @@ class tap_port {
 
  private:
   tap_port(vkring::device device, const tap_options& options);
+  void count_worker(std::size_t pair, queue_report& queue);
+  void count_vhost(std::size_t pair, queue_report& queue);
 
-  std::unique_ptr<vkring::device> device_;  // queues refer to it
+  // Queues refer to both.
+  std::unique_ptr<vkring::device> device_;
+  std::unique_ptr<call_counters[]> calls_;
   layout_choice layout_;
   vkring::link_counters before_{};  // an interface may be older than the port
 };

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -21,17 +22,7 @@ vkring::device_config config_of(const tap_options& options, const port_context& 
   vkring::device_config config;
   config.name = options.name;
   config.netns = options.netns;
-  switch (options.backend) {
-    case backend_choice::automatic:
-      config.backend = vkring::backend_kind::automatic;
-      break;
-    case backend_choice::vhost_net:
-      config.backend = vkring::backend_kind::vhost;
-      break;
-    case backend_choice::worker:
-      config.backend = vkring::backend_kind::worker;
-      break;
-  }
+  config.backend = options.backend;
   config.mac = options.mac;
   if (options.ip) config.addresses = {*options.ip};
 
@@ -47,8 +38,8 @@ vkring::device_config config_of(const tap_options& options, const port_context& 
   features.queue_pairs = options.queues;
   features.queue_size = options.queue_size;
   features.mtu_bytes = options.mtu;
-  if (options.busyloop) config.worker.spin = *options.busyloop;
-  config.worker.cpus = options.worker_cpus;
+  if (options.busyloop) config.worker.spin = config.vhost.busyloop = *options.busyloop;
+  config.worker.cpus = config.vhost.cpus = options.worker_cpus;
   config.worker.threads = options.worker_cpus.size();
   return config;
 }
@@ -83,7 +74,9 @@ result<tap_port> tap_port::open(const tap_options& options, const port_context& 
 }
 
 tap_port::tap_port(vkring::device device, const tap_options& options)
-    : device_(std::make_unique<vkring::device>(std::move(device))), layout_(options.layout) {
+    : device_(std::make_unique<vkring::device>(std::move(device))),
+      calls_(std::make_unique<call_counters[]>(device_->queue_pairs())),
+      layout_(options.layout) {
   if (const auto state = device_->link()) before_ = state->counters;
 }
 
@@ -120,37 +113,58 @@ port_report tap_port::counters() {
   }
   const std::vector<vkring::queue_health> health = device_->health();
   for (std::size_t i = 0; i < queues(); ++i) {
-    // What the worker took from the ring. Read before what was put into it, so that it cannot be more.
-    const vkring::worker_counters& far = *device_->worker_statistics(i);
-    const std::uint64_t refused = far.tx_refused.value();
-    const std::uint64_t down = far.tx_link_down.value();
-    const std::uint64_t failed = far.tx_failed.value();
-    const std::uint64_t sent = far.tx_frames.value();
+    queue_report& queue = report.queues.emplace_back();
+    if (device_->worker_statistics(i) != nullptr) {
+      count_worker(i, queue);
+    } else {
+      count_vhost(i, queue);
+    }
     const vkring::queue_statistics rx = device_->rx_statistics(i);
     const vkring::queue_statistics tx = device_->tx_statistics(i);
-    queue_report& queue = report.queues.emplace_back();
-    queue.rx_packets = rx.packets + far.rx_too_long.value();
+    queue.rx_packets += rx.packets;
     queue.rx_bytes = rx.bytes;
-    queue.drops = rx.drops;
-    for (const vkring::drop_count& each : rx.drops) queue.rx_packets += each.frames;
-    for (const vkring::drop_count& each : tx.drops)
-      add_drops(queue.drops, each.reason, each.frames);
-    add_drops(queue.drops, "kernel_refused", refused);
-    add_drops(queue.drops, "interface_down", down);
-    add_drops(queue.drops, "kernel_failed", failed);
-    add_drops(queue.drops, "too_long", far.rx_too_long.value());
-    queue.tx_packets = sent;
-    queue.tx_bytes = far.tx_bytes.value();
-    queue.in_ring = tx.packets - sent - refused - down - failed;
+    for (const auto* direction : {&rx, &tx}) {
+      for (const vkring::drop_count& each : direction->drops) {
+        add_drops(queue.drops, each.reason, each.frames);
+        if (direction == &rx) queue.rx_packets += each.frames;
+      }
+    }
     queue.kicks = rx.kicks + tx.kicks;
     queue.kicks_suppressed = rx.kicks_suppressed + tx.kicks_suppressed;
-    queue.calls = far.calls.value();
     const bool general = device_->tx_mode(i) == vkring::ring_mode::general ||
                          device_->rx_mode(i) == vkring::ring_mode::general;
     queue.mode = general ? "general" : "fast";
     queue.broken = breach_of(health[i]);
   }
   return report;
+}
+
+// What the worker took from the ring. Read before what was put into it, so that it cannot be more.
+void tap_port::count_worker(std::size_t pair, queue_report& queue) {
+  const vkring::worker_counters& far = *device_->worker_statistics(pair);
+  const std::uint64_t refused = far.tx_refused.value();
+  const std::uint64_t down = far.tx_link_down.value();
+  const std::uint64_t failed = far.tx_failed.value();
+  queue.tx_packets = far.tx_frames.value();
+  queue.tx_bytes = far.tx_bytes.value();
+  queue.in_ring =
+      device_->tx_statistics(pair).packets - queue.tx_packets - refused - down - failed;
+  queue.rx_packets = far.rx_too_long.value();
+  add_drops(queue.drops, "kernel_refused", refused);
+  add_drops(queue.drops, "interface_down", down);
+  add_drops(queue.drops, "kernel_failed", failed);
+  add_drops(queue.drops, "too_long", far.rx_too_long.value());
+  queue.calls = far.calls.value();
+}
+
+// vhost-net tells what it has taken, not what became of it: see the interface's own counters.
+void tap_port::count_vhost(std::size_t pair, queue_report& queue) {
+  const std::uint64_t waiting = device_->tx_waiting(pair);
+  const vkring::queue_statistics tx = device_->tx_statistics(pair);
+  queue.in_ring = std::min(waiting, tx.packets);
+  queue.tx_packets = tx.packets - queue.in_ring;
+  queue.tx_bytes = tx.bytes;
+  queue.calls = calls_[pair].rx.value() + calls_[pair].tx.value();
 }
 
 bool tap_port::gone() {

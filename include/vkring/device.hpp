@@ -165,6 +165,11 @@ class basic_device {
     return parts_->vhost ? parts_->vhost->thread(pair) : 0;
   }
 
+  /// Frames in the tx ring of a pair that the device side has not taken yet. From any thread.
+  [[nodiscard]] std::uint16_t tx_waiting(std::size_t pair) const noexcept {
+    return waiting_in(parts_->pairs[pair]->tx_ring());
+  }
+
   /// Whether a queue stores its chains in the fast way at the moment.
   [[nodiscard]] ring_mode tx_mode(std::size_t pair) const noexcept {
     return mode_of(parts_->pairs[pair]->tx().ring());

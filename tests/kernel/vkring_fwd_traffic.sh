@@ -88,7 +88,9 @@ kill "$pinger"
 ping_through $outside 10.9.2.1
 stop_fwd 0 INT
 check_balance
-[ "$(count 1 drops.interface_down)" -gt 0 ] || failed 'no frame was dropped by name'
+# vhost-net takes frames for an interface that is down, and tells nobody.
+[ "$(jq -r '.ports[1].backend' "$work/json")" = vhost-net ] ||
+  [ "$(count 1 drops.interface_down)" -gt 0 ] || failed 'no frame was dropped by name'
 
 echo '== a TAP that is deleted'
 start_fwd --port "tap:name=tap0,netns=vkfwd-o-$$,ip=10.9.2.2/24" \

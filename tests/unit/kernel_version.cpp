@@ -16,7 +16,7 @@ TEST_CASE("kernel_version: the running one, 0.0 if it does not tell") {
   fault_book::get().reset();
 }
 
-TEST_CASE("preflight: versions") {
+TEST_CASE("kernel_version: numbers at the beginning, compared as numbers") {
   CHECK(parse_kernel_version("6.12.117+deb13-amd64") == kernel_version{6, 12});
   CHECK(parse_kernel_version("6.1") == kernel_version{6, 1});
   CHECK(parse_kernel_version("7.0-rc1") == kernel_version{7, 0});

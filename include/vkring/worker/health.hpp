@@ -28,6 +28,13 @@ struct queue_health {
   }
 };
 
+/// Chains that the device side of a ring has not returned, by the indices that both sides show.
+template <class Ring>
+[[nodiscard]] std::uint16_t waiting_in(const Ring& ring) noexcept {
+  const std::uint16_t used = direct::load(ring.used_index());
+  return static_cast<std::uint16_t>(direct::load(ring.avail_index()) - used);
+}
+
 /// Whether a tx ring moves: judged by the indices that both sides show.
 /// Thread-safety: one thread.
 class ring_motion {
