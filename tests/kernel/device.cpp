@@ -291,6 +291,7 @@ TEST_CASE("device: what was negotiated, and why not the rest") {
   device_config config = in(*ns);
   config.wanted.mergeable = want::off;
   config.wanted.in_order = want::required;
+  config.backend = backend_kind::worker;
   const auto it = device::open(std::move(config), small_pool()).value();
   const offload_plan& plan = it.plan();
   CHECK(plan.in_order);

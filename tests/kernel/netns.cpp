@@ -18,12 +18,14 @@
 #include "support/faulty_sys.hpp"
 #include "support/private_netns.hpp"
 #include "support/skip.hpp"
+#include "support/tap_wire.hpp"
 
 namespace {
 
 using vkring::netns;
 using vkring::result;
 using vkring::run_in_netns;
+using vkring::test::eventually;
 using vkring::test::fault_book;
 using vkring::test::faulty_sys;
 using vkring::test::private_netns;
@@ -62,7 +64,7 @@ TEST_CASE("netns: work runs inside, on another thread, and the caller stays") {
   CHECK(*seen != mine);
   CHECK(other != self);
   CHECK(this_netns() == mine);
-  CHECK(threads() == threads_before);
+  CHECK(eventually([&] { return threads() == threads_before; }));
 }
 
 TEST_CASE("netns: what work returns comes back as a result") {
