@@ -95,6 +95,23 @@ class basic_device {
     return control([&address](auto& link) { return link.add_address(address); });
   }
 
+  /// Takes a queue pair out of the kernel's choice, or back into it. Then no frames come to `rx(pair)`
+  /// but those that are in its ring, and what is sent to `tx(pair)` waits there. Frames that were sent
+  /// before are taken first; the few that lie in the TAP's own queue at that moment are lost.
+  /// Without any pair the kernel drops what is for the interface, and counts it. Errors: EINVAL for a device of one pair that is not
+  /// multi-queue; what TUNSETQUEUE and VHOST_NET_SET_BACKEND return, nothing being changed then.
+  result<void> set_enabled(std::size_t pair, bool on) {
+    if (auto mine = parts_->not_forked(); !mine) return mine;
+    return parts_->set_enabled(pair, on);
+  }
+  [[nodiscard]] bool enabled(std::size_t pair) const noexcept { return parts_->enabled[pair]; }
+  /// Has a loaded BPF program of type SOCKET_FILTER choose the queue pair of each frame, instead of the
+  /// kernel's flow hash; -1 ends that. Errors: EINVAL when it is no such program.
+  result<void> set_steering(int program_fd) {
+    if (auto mine = parts_->not_forked(); !mine) return mine;
+    return parts_->taps.front().set_steering(program_fd);
+  }
+
   /// What was negotiated, with a line for every feature.
   [[nodiscard]] const offload_plan& plan() const noexcept { return parts_->plan; }
   /// `vhost-net` or `worker`, and why that.
@@ -190,7 +207,8 @@ class basic_device {
       all[i] = parts_->far_health(i);
       all[i].tx = pair.tx().ring().breach();
       all[i].rx = pair.rx().ring().breach();
-      all[i].stalled = parts_->motions[i].stalled(pair.tx_ring(), now, stall_after);
+      all[i].stalled =
+          parts_->motions[i].stalled(pair.tx_ring(), now, stall_after) && enabled(i);
     }
     return all;
   }

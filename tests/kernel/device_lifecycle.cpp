@@ -360,8 +360,8 @@ TEST_CASE("device: no descriptor survives exec") {
     CHECK(closes);
     ++made;
   }
-  // Two TAP queues, four events each, the link, the errors, two sets to wait for, the worker's end.
-  CHECK(made == 2 + 8 + 5);
+  // Two TAP queues, four events each, the link, the errors, two sets to wait for, the ends of two threads.
+  CHECK(made == 2 + 8 + 6);
   it.close();
   CHECK(open_now() == before);
 }

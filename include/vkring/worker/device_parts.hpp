@@ -58,6 +58,37 @@ struct device_parts {
     }
   }
 
+  // Between the backend and the TAP: no frame is on its way while the queue is detached.
+  result<void> set_enabled(std::size_t i, bool on) {
+    const basic_tap<Sys>& tap = taps[i];
+    if (enabled[i] == on) return {};
+    if (on) {
+      if (auto done = tap.attach_queue(); !done) return done;
+      if (auto done = serve(i); !done) {
+        static_cast<void>(tap.detach_queue());
+        return done;
+      }
+    } else {
+      if (vhost) {
+        vhost->stop_tx(i);
+      } else {
+        worker->serve(i, false);
+      }
+      if (auto done = tap.detach_queue(); !done) {
+        static_cast<void>(serve(i));
+        return done;
+      }
+      if (vhost) vhost->stop_rx(i);
+    }
+    enabled[i] = on;
+    return {};
+  }
+  result<void> serve(std::size_t i) {
+    if (vhost) return vhost->restart(i);
+    worker->serve(i, true);
+    return {};
+  }
+
   // Makes `troubles` quiet until there is news.
   void take_note() {
     static_cast<void>(troubles->wait(std::chrono::nanoseconds(0)));
@@ -103,6 +134,7 @@ struct device_parts {
   std::optional<basic_region<Sys>> rings;
   std::optional<basic_event_fd<Sys>> error;  // the worker's
   std::vector<std::unique_ptr<pair_type>> pairs;
+  std::vector<bool> enabled;
   std::size_t rx_needs = 1;  // buffers, for the largest frame
   std::vector<ring_motion> motions;
   std::size_t broken = 0;                        // queues that `wait` has told of
@@ -306,6 +338,7 @@ struct device_parts {
           options(layout.size), plan, *source));
     }
     motions.resize(want.queue_pairs);
+    enabled.assign(want.queue_pairs, true);
     return {};
   }
 

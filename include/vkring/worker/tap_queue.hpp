@@ -48,7 +48,7 @@ class tap_queue {
   /// Sends up to `budget` frames to the kernel; returns how many chains it returned.
   template <worker_io Io>
   std::size_t serve_tx(Io& io, std::uint16_t budget) noexcept {
-    if (tx_blocked_) return 0;
+    if (tx_blocked_ || paused_) return 0;
     bool full = false;
     burst_.clear();
     tx_.pop(budget, [&](const device_chain& chain) {
@@ -76,6 +76,17 @@ class tap_queue {
       done = serve_tx(io, static_cast<std::uint16_t>(left));
     }
   }
+  /// Sends what is in the ring, and serves the pair no more until `resume`.
+  template <worker_io Io>
+  void pause(Io& io) noexcept {
+    drain_tx(io);
+    paused_ = true;
+  }
+  void resume() noexcept {
+    paused_ = false;
+    look();
+  }
+
   /// Has the next `serve_tx` and `serve_rx` ask the kernel, which costs a system call: it may have
   /// frames, and room.
   void look() noexcept {
@@ -85,7 +96,7 @@ class tap_queue {
 
   /// Takes up to `budget` frames from the kernel, until it has no more; returns how many.
   std::size_t serve_rx(std::uint16_t budget) noexcept {
-    if (!look_for_rx_) return 0;
+    if (!look_for_rx_ || paused_) return 0;
     std::size_t taken = 0;
     std::size_t delivered = 0;
     bool used = false;
@@ -122,9 +133,9 @@ class tap_queue {
   bool arm(std::span<pollfd, 3> set) noexcept {
     // POLLRDBAND never comes. The wake-up for an interface that was deleted is filtered by it, though,
     // and a thread that waits for nothing else of the TAP has to see POLLERR.
+    for (pollfd& each : set) each = {-1, 0, 0};
+    if (paused_) return true;
     short tap_events = POLLRDBAND;
-    set[0] = {-1, 0, 0};
-    set[1] = {-1, 0, 0};
     if (!tx_.breach()) {
       if (tx_blocked_) {
         tap_events |= POLLOUT;
@@ -341,6 +352,7 @@ class tap_queue {
   detail::frame_burst burst_;
   bool tx_blocked_ = false;
   bool look_for_rx_ = true;
+  bool paused_ = false;
   bool no_place_ = false;          // the next rx chain has too many pieces to be lined up now
   std::uint64_t frame_bytes_ = 0;  // of a frame that was read and not delivered; header included
   std::uint64_t spilled_ = 0;      // how many of them lie in the spill

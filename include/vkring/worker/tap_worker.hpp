@@ -54,10 +54,8 @@ class basic_tap_worker {
   static result<std::unique_ptr<basic_tap_worker>> start(
       const std::vector<worker_queue<Layout>>& queues, const memory_table& table,
       const worker_options& options = {}) {
-    auto stop = basic_event_fd<Sys>::create();
-    if (!stop) return fail(std::move(stop.error()));
-    auto worker = std::unique_ptr<basic_tap_worker>(
-        new basic_tap_worker(queues, table, options, std::move(*stop)));
+    auto worker =
+        std::unique_ptr<basic_tap_worker>(new basic_tap_worker(queues, table, options));
     if (auto started = worker->start_threads(options); !started) {
       return fail(std::move(started.error()));
     }
@@ -72,19 +70,31 @@ class basic_tap_worker {
   void stop() noexcept {
     // Pairs with `stopping`: who sees it sees what was sent before.
     stopping_.store(true, std::memory_order_release);
-    stop_.signal();
     for (thread& each : threads_) {
-      if (each.running) ::pthread_join(each.id, nullptr);
+      if (!each.running) continue;
+      each.wake->signal();
+      ::pthread_join(each.id, nullptr);
       each.running = false;
     }
   }
 
-  [[nodiscard]] std::size_t queue_pairs() const noexcept { return queues_.size(); }
+  /// Serves a pair, or no longer: then what was sent before is handed to the kernel, unless that has
+  /// no room, and until it is served again nobody touches its rings and its TAP queue, which may be
+  /// detached meanwhile. Returns once it is so. Not after `stop`.
+  void serve(std::size_t pair, bool on) noexcept {
+    pair_state& it = *pairs_[pair];
+    it.wanted.store(on, std::memory_order_release);
+    it.by->wake->signal();
+    // Pairs with `follow`: the thread has done its last access.
+    it.served.wait(!on, std::memory_order_acquire);
+  }
+
+  [[nodiscard]] std::size_t queue_pairs() const noexcept { return pairs_.size(); }
   [[nodiscard]] const worker_counters& counters(std::size_t pair) const noexcept {
-    return queues_[pair]->counters();
+    return pairs_[pair]->it.counters();
   }
   [[nodiscard]] const worker_health& health(std::size_t pair) const noexcept {
-    return queues_[pair]->health();
+    return pairs_[pair]->it.health();
   }
 
  private:
@@ -93,10 +103,20 @@ class basic_tap_worker {
   static constexpr std::uint16_t budget = 64;  // frames of one direction before the others' turn
   static constexpr std::size_t fds_of_queue = 3;
 
+  struct thread;
+  struct pair_state {
+    pair_state(const worker_queue<Layout>& served_queue, const memory_table& table)
+        : it(served_queue, table) {}
+    queue it;
+    thread* by = nullptr;
+    std::atomic<bool> wanted{true};
+    std::atomic<bool> served{true};
+  };
   struct thread {
     basic_tap_worker* worker = nullptr;
-    std::vector<queue*> queues;
-    std::vector<pollfd> set;  // three entries for each queue, and the stop event
+    std::vector<pair_state*> pairs;
+    std::vector<pollfd> set;  // three entries for each pair, and the wake event
+    std::optional<basic_event_fd<Sys>> wake;
     std::size_t next_look = 0;
     std::optional<Io> io;
     pthread_t id{};
@@ -104,25 +124,28 @@ class basic_tap_worker {
   };
 
   basic_tap_worker(const std::vector<worker_queue<Layout>>& queues, const memory_table& table,
-                   const worker_options& options, basic_event_fd<Sys> stop)
-      : table_(table), spin_(std::min(options.spin, longest_spin)), stop_(std::move(stop)) {
-    for (const worker_queue<Layout>& each : queues) {
-      queues_.push_back(std::make_unique<queue>(each, table_));
-    }
+                   const worker_options& options)
+      : table_(table), spin_(std::min(options.spin, longest_spin)) {
     const std::size_t wanted = options.threads == 0 ? queues.size() : options.threads;
     threads_.resize(wanted < queues.size() ? wanted : queues.size());
-    for (std::size_t i = 0; i < queues_.size(); ++i) {
-      threads_[i % threads_.size()].queues.push_back(queues_[i].get());
+    for (const worker_queue<Layout>& each : queues) {
+      thread& by = threads_[pairs_.size() % threads_.size()];
+      pairs_.push_back(std::make_unique<pair_state>(each, table_));
+      pairs_.back()->by = &by;
+      by.pairs.push_back(pairs_.back().get());
     }
     for (thread& each : threads_) {
       each.worker = this;
-      each.set.resize(each.queues.size() * fds_of_queue + 1);
+      each.set.resize(each.pairs.size() * fds_of_queue + 1);
     }
   }
 
   result<void> start_threads(const worker_options& options) {
     for (std::size_t i = 0; i < threads_.size(); ++i) {
       thread& each = threads_[i];
+      auto wake = basic_event_fd<Sys>::create();
+      if (!wake) return fail(std::move(wake.error()));
+      each.wake.emplace(std::move(*wake));
       auto io = Io::make(each.set.size());
       if (!io) return fail(std::move(io.error()));
       each.io.emplace(std::move(*io));
@@ -169,30 +192,45 @@ class basic_tap_worker {
 
   static void* run(void* argument) {
     auto& self = *static_cast<thread*>(argument);
-    self.worker->serve(self);
+    self.worker->run(self);
     return nullptr;
   }
 
-  void serve(thread& self) noexcept {
+  void run(thread& self) noexcept {
     Io io = std::move(*self.io);
     while (!stopping()) {
-      for (queue* each : self.queues) each->disable_kicks();
+      for (pair_state* each : self.pairs) each->it.disable_kicks();
       work(self, io);
       sleep(self, io);
     }
-    for (queue* each : self.queues) each->drain_tx(io);
+    for (pair_state* each : self.pairs) each->it.drain_tx(io);
   }
 
-  // Serves all queues until there is nothing more to do.
+  // Does what `serve` asked for.
+  static void follow(pair_state& pair, Io& io) noexcept {
+    const bool on = pair.wanted.load(std::memory_order_acquire);
+    if (on == pair.served.load(std::memory_order_relaxed)) [[likely]]
+      return;
+    if (on) {
+      pair.it.resume();
+    } else {
+      pair.it.pause(io);
+    }
+    pair.served.store(on, std::memory_order_release);
+    pair.served.notify_all();
+  }
+
+  // Serves all pairs until there is nothing more to do.
   void work(thread& self, Io& io) noexcept {
     clock::time_point last_sent{};
     clock::time_point last_look = clock::now();
     while (!stopping()) {
       std::size_t sent = 0;
       bool more = false;
-      for (queue* each : self.queues) {
-        sent += each->serve_tx(io, budget);
-        more = each->serve_rx(budget) == budget || more;
+      for (pair_state* each : self.pairs) {
+        follow(*each, io);
+        sent += each->it.serve_tx(io, budget);
+        more = each->it.serve_rx(budget) == budget || more;
       }
       const auto now = clock::now();
       if (sent != 0) last_sent = now;
@@ -201,20 +239,21 @@ class basic_tap_worker {
       if (!more && now - last_sent > spin_) return;
       if (now - last_look > rx_look_interval) {
         last_look = now;
-        self.queues[self.next_look++ % self.queues.size()]->look();
+        self.pairs[self.next_look++ % self.pairs.size()]->it.look();
       }
     }
   }
 
   // Sleeps until there is something to do.
   void sleep(thread& self, Io& io) noexcept {
-    for (std::size_t i = 0; i < self.queues.size(); ++i) {
-      if (!self.queues[i]->arm(fds(self, i))) return;
+    for (std::size_t i = 0; i < self.pairs.size(); ++i) {
+      if (!self.pairs[i]->it.arm(fds(self, i))) return;
     }
-    self.set.back() = {stop_.fd(), POLLIN, 0};
-    for (queue* each : self.queues) each->counters().sleeps.add(1);
+    self.set.back() = {self.wake->fd(), POLLIN, 0};
+    for (pair_state* each : self.pairs) each->it.counters().sleeps.add(1);
     if (!io.wait(self.set)) return;
-    for (std::size_t i = 0; i < self.queues.size(); ++i) self.queues[i]->woken(io, fds(self, i));
+    for (std::size_t i = 0; i < self.pairs.size(); ++i) self.pairs[i]->it.woken(io, fds(self, i));
+    if (self.set.back().revents != 0) io.drain(self.wake->fd());
   }
 
   [[nodiscard]] static std::span<pollfd, fds_of_queue> fds(thread& self, std::size_t i) noexcept {
@@ -226,9 +265,8 @@ class basic_tap_worker {
 
   memory_table table_;
   std::chrono::microseconds spin_;
-  basic_event_fd<Sys> stop_;
   std::atomic<bool> stopping_{false};
-  std::vector<std::unique_ptr<queue>> queues_;
+  std::vector<std::unique_ptr<pair_state>> pairs_;
   std::vector<thread> threads_;
 };
 

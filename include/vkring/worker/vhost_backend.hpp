@@ -112,11 +112,13 @@ class basic_vhost_backend {
       each.unbind();
     }
   }
-  /// The same for one pair, and binding it again where it was.
-  void stop(std::size_t pair) noexcept {
+  /// The same for the tx ring of one pair, and for its rx ring, at once.
+  void stop_tx(std::size_t pair) noexcept {
     pairs_[pair].drain_tx();
-    pairs_[pair].unbind();
+    pairs_[pair].unbind(vhost_ring::tx);
   }
+  void stop_rx(std::size_t pair) noexcept { pairs_[pair].unbind(vhost_ring::rx); }
+  /// Binds both rings of a pair again, where they were.
   result<void> restart(std::size_t pair) { return pairs_[pair].bind(); }
 
   /// Finds out what happened to a pair since it was last asked.
@@ -251,8 +253,11 @@ class basic_vhost_backend {
       return {};
     }
     void unbind() noexcept {
+      for (const vhost_ring which : both) unbind(which);
+    }
+    void unbind(vhost_ring which) noexcept {
       // Fails only for what was never bound.
-      for (const vhost_ring which : both) static_cast<void>(device.set_backend(which, -1));
+      static_cast<void>(device.set_backend(which, -1));
     }
 
     void kick() const noexcept {

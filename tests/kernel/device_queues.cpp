@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <array>
+#include <catch2/catch.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "support/device_bed.hpp"
+#include "support/skip.hpp"
+#include "vkring/device.hpp"
+
+// Queue pairs that come and go, and which of them the kernel chooses.
+
+using namespace vkring;
+using namespace vkring::test;
+
+namespace {
+
+constexpr std::size_t pairs = 4;
+constexpr std::uint16_t ipv4 = 0x0800;
+
+// A UDP datagram of flow `flow`, whose last four bytes are a number.
+frame_bytes flow_frame(std::uint16_t flow, std::uint32_t number) {
+  frame_bytes made(14 + 20 + 8 + 18);
+  made[0] = made[6] = std::byte{0x02};
+  store_big(made.data() + 12, ipv4);
+  made[14] = std::byte{0x45};
+  store_big(made.data() + 16, static_cast<std::uint16_t>(made.size() - 14));
+  made[22] = std::byte{64};
+  made[23] = std::byte{17};
+  store_big(made.data() + 26, std::uint32_t{0x0a000001});
+  store_big(made.data() + 30, std::uint32_t{0x0a000002});
+  store_big(made.data() + 34, static_cast<std::uint16_t>(10000 + flow * 7));
+  store_big(made.data() + 36, std::uint16_t{9});
+  store_big(made.data() + 38, static_cast<std::uint16_t>(made.size() - 34));
+  store_big(made.data() + made.size() - 4, number);
+  return made;
+}
+
+device_config config_of(backend_kind backend) {
+  device_config config;
+  config.backend = backend;
+  config.wanted.offloads = wanted_offloads::all(want::off);
+  config.wanted.queue_pairs = pairs;
+  config.worker.threads = 2;
+  return config;
+}
+
+std::vector<backend_kind> backends() {
+  std::vector all = {backend_kind::worker};
+  if (vhost_net::open()) all.push_back(backend_kind::vhost);
+  return all;
+}
+
+// Has the kernel's end send `count` frames over as many flows, and counts what comes to each pair.
+std::array<std::size_t, pairs> spread(device_bed& bed, std::uint32_t count) {
+  std::array<std::size_t, pairs> came{};
+  std::vector<bool> seen(count);
+  std::size_t all = 0;
+  const auto look = [&] {
+    for (std::size_t pair = 0; pair < pairs; ++pair) {
+      while (const auto got = bed.receive(pair)) {
+        const auto number = load_big<std::uint32_t>(got->frame.data() + got->frame.size() - 4);
+        REQUIRE(number < count);
+        REQUIRE_FALSE(seen[number]);
+        seen[number] = true;
+        ++came[pair];
+        ++all;
+      }
+    }
+  };
+  for (std::uint32_t i = 0; i < count; ++i) {
+    REQUIRE(bed.wire.send(flow_frame(static_cast<std::uint16_t>(i), i)) == 0);
+    look();
+  }
+  CHECK(eventually([&] { return look(), all == count; }));
+  return came;
+}
+
+}  // namespace
+
+TEST_CASE("device queues: every subset of four pairs, and no frame dies in an idle one") {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  for (const backend_kind backend : backends()) {
+    device_bed bed(*ns, config_of(backend), {}, ipv4);
+    CAPTURE(bed.it.backend());
+    for (const unsigned subset : {15u, 1u, 14u, 6u, 9u, 2u, 13u, 4u, 11u, 8u, 7u, 3u, 12u, 5u, 10u, 15u}) {
+      CAPTURE(subset);
+      for (std::size_t pair = 0; pair < pairs; ++pair) {
+        const bool on = (subset >> pair & 1) != 0;
+        REQUIRE(bed.it.set_enabled(pair, on));
+        REQUIRE(bed.it.set_enabled(pair, on));
+        CHECK(bed.it.enabled(pair) == on);
+      }
+      const auto came = spread(bed, 200);
+      std::size_t used = 0;
+      for (std::size_t pair = 0; pair < pairs; ++pair) {
+        const bool on = (subset >> pair & 1) != 0;
+        CHECK((came[pair] == 0 || on));
+        used += came[pair] != 0 ? 1 : 0;
+        if (on) CHECK(bed.send(pair, flow_frame(0, 1)));
+        if (on) CHECK(eventually([&] { return bed.it.tx_waiting(pair) == 0; }));
+      }
+      CHECK(used + 1 >= static_cast<std::size_t>(__builtin_popcount(subset)));
+      for (const queue_health& each : bed.it.health(std::chrono::nanoseconds(0))) CHECK(each.good());
+    }
+    bed.it.close();
+    CHECK(bed.pool->available() == bed.pool->size());
+  }
+}
+
+TEST_CASE("device queues: what was sent before arrives, what is sent meanwhile waits") {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  for (const backend_kind backend : backends()) {
+    device_bed bed(*ns, config_of(backend));
+    CAPTURE(bed.it.backend());
+    std::uint32_t number = 0;
+    for (int round = 0; round < 20; ++round) {
+      CAPTURE(round);
+      for (int i = 0; i < 50; ++i) REQUIRE(bed.send(2, numbered_frame(number + i, 100)));
+      REQUIRE(bed.it.set_enabled(2, false));
+      CHECK(bed.it.tx_waiting(2) == 0);
+      for (int i = 50; i < 60; ++i) REQUIRE(bed.send(2, numbered_frame(number + i, 100)));
+      CHECK(bed.it.tx_waiting(2) == 10);
+      CHECK(bed.it.health(std::chrono::nanoseconds(0))[2].good());
+      REQUIRE(bed.it.set_enabled(2, true));
+      for (int i = 0; i < 60; ++i, ++number) {
+        std::int64_t got = -1;
+        REQUIRE(eventually([&] { return (got = bed.wire.next_number()) != -1; }));
+        REQUIRE(got == number);
+      }
+    }
+  }
+}
+
+TEST_CASE("device queues: none at all, and the interface goes meanwhile") {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  for (const backend_kind backend : backends()) {
+    device_bed bed(*ns, config_of(backend));
+    for (std::size_t pair = 0; pair < pairs; ++pair) REQUIRE(bed.it.set_enabled(pair, false));
+    const auto before = bed.it.link().value().counters.tx_dropped;
+    CHECK(bed.wire.send(numbered_frame(0, 100)) == ENOBUFS);
+    CHECK(bed.it.link().value().counters.tx_dropped > before);
+    REQUIRE(bed.it.set_enabled(1, true));
+    CHECK(bed.from_kernel(100, 1000) == "");
+    REQUIRE(bed.it.set_enabled(1, false));
+    REQUIRE(net_link::open(bed.it.name(), *ns).value().remove());
+    CHECK_FALSE(bed.it.set_enabled(0, true));
+    CHECK_FALSE(bed.it.enabled(0));
+    bed.it.close();
+    CHECK(bed.pool->available() == bed.pool->size());
+  }
+}
+
+TEST_CASE("device queues: a single-queue interface keeps its one") {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  for (const backend_kind backend : backends()) {
+    device_config config = config_of(backend);
+    config.wanted.queue_pairs = 1;
+    device_bed bed(*ns, std::move(config));
+    const auto refused = bed.it.set_enabled(0, false);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code.value() == EINVAL);
+    CHECK(bed.it.enabled(0));
+    CHECK(bed.to_kernel(0, 50, 1000) == "");
+    CHECK(bed.from_kernel(50, 1000) == "");
+    CHECK_FALSE(bed.it.set_steering(0));
+  }
+}
