@@ -16,7 +16,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <optional>
 #include <span>
@@ -28,6 +27,7 @@
 #include "vkring/core/endian.hpp"
 #include "vkring/kernel/fd.hpp"
 #include "vkring/kernel/netns.hpp"
+#include "vkring/kernel/thread.hpp"
 #include "vkring/net/header.hpp"
 
 namespace vkring::test {
@@ -67,8 +67,8 @@ bool eventually(Done&& done) {
 /// The threads of this process, by their ids.
 inline std::vector<std::string> tasks() {
   std::vector<std::string> found;
-  for (const auto& each : std::filesystem::directory_iterator("/proc/self/task")) {
-    found.push_back(each.path().filename());
+  for (const pid_t each : vkring::detail::own_threads<posix>().value()) {
+    found.push_back(std::to_string(each));
   }
   return found;
 }

@@ -69,6 +69,21 @@ TEST_CASE("vhost_threads: more threads than one call lists") {
   CHECK(vhost_threads(false).value().size() == 400);
 }
 
+TEST_CASE("vhost_threads: none is passed over when another ends meanwhile") {
+  std::size_t wrong = 0;
+  for (int i = 0; i < 2000; ++i) {
+    std::atomic<bool> over = false;
+    std::thread leaves([&] { over.wait(false); });
+    const named_thread stays("vhost-1");
+    over = true;
+    over.notify_one();
+    const std::vector expected = {stays.id()};
+    for (int look = 0; look < 10; ++look) wrong += vhost_threads(false).value() == expected ? 0 : 1;
+    leaves.join();
+  }
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("vhost_threads: each failing call is named, and nothing leaks") {
   const named_thread mine("vhost-1");
   auto& book = fault_book::get();

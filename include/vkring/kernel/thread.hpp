@@ -64,6 +64,20 @@ result<std::vector<pid_t>> numbered_entries(const std::string& folder) {
   }
 }
 
+// The threads of this process. When one ends just as the kernel lists it, the kernel passes over
+// others: a list is right when the next one, in which that thread is no more, is the same.
+template <class Sys>
+result<std::vector<pid_t>> own_threads() {
+  constexpr int looks = 100;  // in a process whose threads come and go all the time
+  auto found = numbered_entries<Sys>("/proc/self/task");
+  for (int i = 0; found && i != looks; ++i) {
+    auto again = numbered_entries<Sys>("/proc/self/task");
+    if (again && *again == *found) break;
+    found = std::move(again);
+  }
+  return found;
+}
+
 // Whether the thread at `folder` is called so; not if it has gone.
 template <class Sys>
 bool is_called(const std::string& folder, std::string_view prefix) {
@@ -85,7 +99,7 @@ bool is_called(const std::string& folder, std::string_view prefix) {
 template <class Sys = posix>
 [[nodiscard]] result<std::vector<pid_t>> vhost_threads(bool of_kernel) {
   const std::string folder = of_kernel ? "/proc" : "/proc/self/task";
-  auto all = detail::numbered_entries<Sys>(folder);
+  auto all = of_kernel ? detail::numbered_entries<Sys>(folder) : detail::own_threads<Sys>();
   if (!all) return all;
   std::erase_if(*all, [&](pid_t each) {
     return !detail::is_called<Sys>(folder + '/' + std::to_string(each), "vhost-");
