@@ -147,6 +147,16 @@ TEST_CASE("tap: no limit on what is under way, but on a TUN always one") {
   CHECK(tuns[0].set_sndbuf(4096));
   CHECK(tuns[1].sndbuf().value() == 4096);
 
+  CHECK(tuns[0].open_queue().value().sndbuf().value() == 4096);
+  CHECK(tap.open_queue().error().code.value() == ENOTSUP);
+  const auto limited = tap::open_queues(
+      {.limit = send_limit(5000), .netns_fd = ns->fd()}, 3).value();
+  for (const auto& each : limited) CHECK(each.sndbuf().value() == 5000);
+  const auto vast = tap::open({.limit = send_limit(~0u), .netns_fd = ns->fd()}).value();
+  CHECK(vast.sndbuf().value() == INT_MAX - 1);
+  CHECK(tap::open({.limit = send_limit(0), .netns_fd = ns->fd()}).error().message() ==
+        "TUNSETSNDBUF tap3: Invalid argument (needs 1 byte or more)");
+
   tun_abi::ifreq request;
   request.flags = tun_abi::iff_tun | tun_abi::iff_no_pi | tun_abi::iff_vnet_hdr;
   fd given(ns->run([] { return ::open("/dev/net/tun", O_RDWR); }).value());

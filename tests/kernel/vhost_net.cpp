@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <climits>
 #include <cstddef>
 #include <cstring>
 #include <optional>
@@ -96,6 +97,24 @@ TEST_CASE("vhost-net: control calls, and what this kernel does not know") {
       [&](auto say) { say(std::to_string(reason(device->set_vring_num(vhost_ring::rx, 1)))); });
   CHECK(other.hear_all() == std::to_string(EPERM));
   CHECK(device->reset_owner());
+}
+
+TEST_CASE("vhost-net: a TUN without a limit on its send buffer is not bound") {
+  auto device = open_device();
+  if (!device) return skip(no_vhost);
+  const auto ns = private_netns();
+  if (!ns) return skip(no_netns);
+  const auto tun = tap::open({.name = "vkt0", .mode = tap_mode::tun, .netns_fd = ns->fd()}).value();
+  REQUIRE(device->set_owner());
+  for (const vhost_ring ring : {vhost_ring::rx, vhost_ring::tx}) {
+    CHECK(reason(device->set_backend(ring, tun.fd())) == EFAULT);  // no rings yet, else it would do
+    int unlimited = INT_MAX;
+    REQUIRE(::ioctl(tun.fd(), tun_abi::tunsetsndbuf, &unlimited) == 0);
+    CHECK(device->set_backend(ring, tun.fd()).error().message() ==
+          "VHOST_NET_SET_BACKEND /dev/vhost-net: Invalid argument (vkt0 is a TUN without a limit on "
+          "its send buffer: give it one with TUNSETSNDBUF)");
+    CHECK(tun.set_sndbuf(1));
+  }
 }
 
 TEST_CASE("vhost-net: a frame from user space reaches the interface") {

@@ -230,6 +230,30 @@ TEST_CASE("header: what must not be sent") {
          84 + 8 + 129);
 }
 
+TEST_CASE("header: without an Ethernet header everything may start 14 bytes earlier") {
+  constexpr auto tun = vkring::link_layer::none;
+  const auto expect = [](header_fault fault, const virtio_net_hdr& header, std::size_t size) {
+    CAPTURE(name(fault), size);
+    CHECK(name(check_tx_header(header, size, everything, tun)) == name(fault));
+  };
+  const auto earlier = [](virtio_net_hdr header) {
+    header.csum_start -= 14;
+    header.hdr_len -= 14;
+    return header;
+  };
+  using enum header_fault;
+  expect(frame_too_short, {}, 19);
+  expect(none, {}, 20);
+  expect(none, with({}, [](auto& h) { h.hdr_len = 13; }), 60);
+  expect(none, earlier(tso4()), 65535);
+  expect(none, earlier(tso6()), 65575);
+  expect(none, earlier(uso()), 28 + 128 * 1448);
+  expect(too_many_segments, earlier(uso()), 28 + 128 * 1448 + 1);
+  expect(csum_start_too_low, with(earlier(tso4()), [](auto& h) { h.csum_start = 19; }), 3000);
+  expect(csum_start_too_low, with(earlier(tso6()), [](auto& h) { h.csum_start = 39; }), 3000);
+  expect(gso_header_beyond_end, with(earlier(tso4()), [](auto& h) { h.hdr_len = 0; }), 39);
+}
+
 TEST_CASE("header: what a receiver believes") {
   // The kernel says DATA_VALID whether or not checksums were negotiated, and fills num_buffers.
   CHECK(check_rx_header(with({},

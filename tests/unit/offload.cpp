@@ -357,6 +357,29 @@ TEST_CASE("offload: the tunnel needs both the tap and the backend") {
   CHECK(half.header_bytes == 24);
 }
 
+TEST_CASE("offload: a TUN has no tunnels, and needs no room for an Ethernet header") {
+  tap_capabilities tun = tap_of(tun_6_18);
+  tun.link = link_layer::none;
+  tun.max_mtu = 65535;
+  const offload_plan plan = negotiate({}, worker, tun).value();
+  CHECK(plan.link == link_layer::none);
+  CHECK(plan.header_bytes == header_size);
+  CHECK((plan.tx.csum && plan.tx.tso4 && plan.tx.tso6 && plan.tx.ecn && plan.tx.uso));
+  CHECK(plan.rx == plan.tx);
+  CHECK_FALSE(plan.tx.udp_tunnel);
+  CHECK(line(plan, "udp-tunnel") ==
+        "udp-tunnel: refused, the kernel has it behind an Ethernet header only");
+  CHECK(line(plan, "udp-tunnel-csum") ==
+        "udp-tunnel-csum: refused, the kernel has it behind an Ethernet header only");
+
+  wanted_features wanted = with_offloads("none");
+  wanted.mergeable = want::off;
+  wanted.buffer_bytes = 1500 + 12;
+  CHECK(refusal(wanted, worker, tun) == "");
+  CHECK(refusal(wanted, worker, tap_of(tun_6_18)) ==
+        "buffer-size=1512: an MTU of 1500 needs 1526 bytes in one buffer");
+}
+
 TEST_CASE("offload: queue pairs") {
   wanted_features wanted;
   tap_capabilities single = tap_of(tun_6_12);

@@ -5,6 +5,7 @@
 // TUN and TAP interfaces: the kernel's network interface at the far end of the rings.
 
 #include <bit>
+#include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -109,7 +110,7 @@ class basic_tap : public basic_tap_control<Sys> {
       if (auto same = check_same(another->fd(), now->name); !same) {
         return fail(std::move(same.error()));
       }
-      if (auto done = another->limit_sndbuf(); !done) return fail(std::move(done.error()));
+      if (auto done = another->limit_as(*this); !done) return fail(std::move(done.error()));
       return another;
     });
   }
@@ -178,9 +179,17 @@ class basic_tap : public basic_tap_control<Sys> {
     return basic_tap(std::move(*node), request.name, mode);
   }
 
+  // A queue starts without a limit, whatever the others have.
+  result<void> limit_as(const basic_tap& other) const {
+    const auto theirs = other.sndbuf();
+    if (!theirs) return fail(theirs.error());
+    if (*theirs == INT_MAX) return this->limit_sndbuf({});
+    return this->limit_sndbuf(send_limit(static_cast<std::uint32_t>(*theirs)));
+  }
+
   // Persistence comes last, so that a failure leaves nothing behind.
   static result<basic_tap> configured(basic_tap tap, const tap_options& options) {
-    auto done = tap.limit_sndbuf();
+    auto done = tap.limit_sndbuf(options.limit);
     if (done && options.vnet_header) done = tap.set_header_size(options.header_size);
     if constexpr (std::endian::native == std::endian::big) {
       if (done && options.vnet_header) done = tap.set_little_endian(true);

@@ -8,6 +8,7 @@
 #include <climits>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -210,9 +211,9 @@ class basic_tap_control {
   basic_tap_control(basic_fd<Sys> queue, std::string name, tap_mode mode) noexcept
       : queue_(std::move(queue)), name_(std::move(name)), mode_(mode) {}
 
-  result<void> limit_sndbuf() const {
-    if (mode_ == tap_mode::tap) return {};
-    return set_sndbuf(tun_sndbuf);
+  result<void> limit_sndbuf(const std::optional<send_limit>& limit) const {
+    if (!limit && mode_ == tap_mode::tap) return {};
+    return set_sndbuf(limit.value_or(send_limit::weakest()).bytes());
   }
 
   // The address of the interface `name` as another descriptor (of a queue, or a socket) sees it.
@@ -242,8 +243,6 @@ class basic_tap_control {
   void rename(std::string name) noexcept { name_ = std::move(name); }
 
  private:
-  // The largest limit is as good as none, and any limit keeps vhost-net from batching.
-  static constexpr int tun_sndbuf = INT_MAX - 1;
   static constexpr std::string_view no_mac = "a TUN carries IP packets and has no MAC";
   static constexpr hint_for bpf_hint{EINVAL,
                                      "needs the descriptor of a BPF program of type SOCKET_FILTER"};

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -21,10 +22,29 @@ namespace vkring::inline v0 {
 /// What a frame on the interface is: an Ethernet frame (TAP) or an IP packet (TUN).
 enum class tap_mode : std::uint8_t { tap, tun };
 
+/// A limit, in bytes, on what may be under way at a time from a queue into the kernel's stack; what is
+/// sent beyond it waits in the ring. No value of it means "no limit": 4 GB come out as the largest
+/// one that the kernel has.
+class send_limit {
+ public:
+  constexpr explicit send_limit(std::uint32_t bytes) noexcept
+      : bytes_(bytes < largest ? static_cast<int>(bytes) : largest) {}
+  /// For a queue that has to have one.
+  [[nodiscard]] static constexpr send_limit weakest() noexcept { return send_limit(largest); }
+
+  [[nodiscard]] constexpr int bytes() const noexcept { return bytes_; }
+
+ private:
+  static constexpr int largest = INT_MAX - 1;
+  int bytes_;
+};
+
 /// How to open an interface. The defaults suit vhost-net and the worker with VERSION_1.
 struct tap_options {
   std::string name = {};  ///< empty: `tap%d` or `tun%d`; one %d becomes a free number
   tap_mode mode = tap_mode::tap;
+  /// None: a TUN has the weakest, a TAP has no limit, and vhost-net hands it frames in batches.
+  std::optional<send_limit> limit = {};
   bool multi_queue = false;         ///< up to 256 queues instead of one
   bool vnet_header = true;          ///< each frame begins with a virtio_net_hdr
   int header_size = 12;             ///< of that header, in bytes: 10, 12 or 24

@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -18,6 +19,7 @@
 #include <vkring/core/error.hpp>
 #include <vkring/kernel/fd.hpp>
 #include <vkring/kernel/sys.hpp>
+#include <vkring/kernel/tun_abi.hpp>
 #include <vkring/kernel/vhost_abi.hpp>
 #include <vkring/net/features.hpp>
 
@@ -247,10 +249,15 @@ class basic_vhost_net {
   }
 
   /// Binds a ring to a queue of a TAP, and starts it; -1 stops it. The kernel does not refuse a queue
-  /// that another device is bound to: two devices then share its frames.
+  /// that another device is bound to: two devices then share its frames. A TUN whose send buffer has
+  /// no limit is refused here, with EINVAL: vhost-net would hand it packets in batches, and the kernel
+  /// then takes the first 14 bytes of each for an Ethernet header.
   /// Errors: ENOTSOCK when it is neither a TAP nor a packet socket, EINVAL for a TAP without an
   /// interface, EFAULT for memory or rings that were not set or cannot be reached.
   result<void> set_backend(vhost_ring ring, int queue) {
+    if (queue >= 0) {
+      if (auto fit = check_send_limit(queue); !fit) return fit;
+    }
     vhost_abi::vring_file file{static_cast<std::uint32_t>(ring), queue};
     return call(vhost_abi::net_set_backend, "VHOST_NET_SET_BACKEND", file, backend_hint);
   }
@@ -326,6 +333,23 @@ class basic_vhost_net {
       default:
         return {};
     }
+  }
+
+  // What is no queue of an interface is for the kernel to refuse.
+  [[nodiscard]] result<void> check_send_limit(int queue) const {
+    int limit = 0;
+    const auto asked =
+        retry_interrupted([&] { return Sys::ioctl(queue, tun_abi::tungetsndbuf, &limit); });
+    if (error_of(asked) != 0 || limit != INT_MAX) return {};
+    tun_abi::ifreq request;
+    auto got = sys_result(
+        retry_interrupted([&] { return Sys::ioctl(queue, tun_abi::tungetiff, &request); }),
+        "TUNGETIFF", "fd " + std::to_string(queue));
+    if (!got) return fail(std::move(got.error()));
+    if ((request.flags & tun_abi::iff_tun) == 0) return {};
+    return fail(EINVAL, "VHOST_NET_SET_BACKEND", name_,
+                std::string(request.name) +
+                    " is a TUN without a limit on its send buffer: give it one with TUNSETSNDBUF");
   }
 
   [[nodiscard]] static vhost_abi::vring_state state_of(vhost_ring ring,

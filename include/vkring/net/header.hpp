@@ -17,6 +17,18 @@
 
 namespace vkring::inline v0 {
 
+/// What a frame starts with: an Ethernet header (TAP), or the IP header (TUN).
+enum class link_layer : std::uint8_t { ethernet, none };
+
+/// Bytes before the IP header, VLAN tags not counted.
+[[nodiscard]] constexpr std::uint32_t link_header_size(link_layer link) noexcept {
+  return link == link_layer::ethernet ? 14 : 0;
+}
+/// Bytes of the shortest frame that anybody can do something with: an Ethernet or an IPv4 header.
+[[nodiscard]] constexpr std::uint32_t shortest_frame(link_layer link) noexcept {
+  return link == link_layer::ethernet ? 14 : 20;
+}
+
 /// Bits of `virtio_net_hdr::flags`.
 namespace header_flag {
 inline constexpr std::uint8_t needs_csum = 1;  ///< the L4 checksum is still to be completed
@@ -139,7 +151,7 @@ struct frame_offloads {
 /// Why a header must not be sent, or must not be believed.
 enum class header_fault : std::uint8_t {
   none,
-  frame_too_short,        ///< less than an Ethernet header
+  frame_too_short,        ///< less than an Ethernet header, or on a TUN than an IPv4 header
   unknown_flags,          ///< a flag that is reserved, or belongs to the other direction
   csum_not_negotiated,    ///< a partial checksum
   csum_start_too_low,     ///< no IP header fits before it
@@ -208,7 +220,7 @@ inline constexpr std::size_t header_fault_count =
 
 namespace detail {
 
-inline constexpr std::size_t ethernet_header_size = 14;
+inline constexpr std::uint32_t ethernet_header_size = link_header_size(link_layer::ethernet);
 inline constexpr std::uint32_t ipv4_header_size = 20;
 inline constexpr std::uint32_t ipv6_header_size = 40;
 inline constexpr std::uint32_t tcp_header_size = 20;
@@ -292,11 +304,11 @@ inline constexpr std::uint32_t max_uso_segments = 128;
 /// frame drops it in silence or tries it again for ever, with no error anywhere. The frame itself
 /// is not looked at. Costs some ten compares; a plain header needs no call.
 /// Source: virtio 1.3, section 5.1.6.2; include/linux/virtio_net.h and drivers/vhost/net.c.
-[[nodiscard]] constexpr header_fault check_tx_header(const virtio_net_hdr& header,
-                                                     std::size_t frame_size,
-                                                     const frame_offloads& allowed) noexcept {
+[[nodiscard]] constexpr header_fault check_tx_header(
+    const virtio_net_hdr& header, std::size_t frame_size, const frame_offloads& allowed,
+    link_layer link = link_layer::ethernet) noexcept {
   using namespace detail;
-  if (frame_size < ethernet_header_size) return header_fault::frame_too_short;
+  if (frame_size < shortest_frame(link)) return header_fault::frame_too_short;
   if ((header.flags & ~(header_flag::needs_csum | header_flag::udp_tunnel_csum)) != 0)
     return header_fault::unknown_flags;
   if (const header_fault fault = check_csum(header, frame_size, allowed);
@@ -307,7 +319,7 @@ inline constexpr std::uint32_t max_uso_segments = 128;
   if (partial && header.csum_start < (v6 ? ipv6_header_size : ipv4_header_size))
     return header_fault::csum_start_too_low;
   if (header.hdr_len > frame_size) return header_fault::hdr_len_beyond_end;
-  if (header.hdr_len != 0 && header.hdr_len < ethernet_header_size)
+  if (header.hdr_len != 0 && header.hdr_len < link_header_size(link))
     return header_fault::hdr_len_too_short;
   if (header.gso_type == gso::none)
     return (header.flags & header_flag::udp_tunnel_csum) != 0 ? header_fault::unknown_flags

@@ -26,15 +26,16 @@ struct ring_backend {
   feature_set features;
 };
 
-/// What probing a TAP has shown.
+/// What probing a TAP or TUN has shown.
 struct tap_capabilities {
+  link_layer link = link_layer::ethernet;
   bool vnet_hdr = false;       ///< IFF_VNET_HDR is set: frames come with a header
   bool multi_queue = false;    ///< IFF_MULTI_QUEUE is to be had
   bool link_state = false;     ///< the link going up and down can be watched
   std::uint32_t offloads = 0;  ///< of `tun_offload`, all that TUNSETOFFLOAD accepts
   std::uint16_t mtu = 1500;
   std::uint16_t min_mtu = 68;
-  std::uint16_t max_mtu = 65521;
+  std::uint16_t max_mtu = 65521;  ///< a TUN has 65535
 };
 
 /// What became of one feature.
@@ -56,6 +57,7 @@ struct offload_plan {
   feature_set backend_features;    ///< for VHOST_SET_FEATURES
   std::uint32_t tap_offloads = 0;  ///< for TUNSETOFFLOAD
   std::size_t header_bytes = header_size;
+  link_layer link = link_layer::ethernet;
   frame_offloads tx;  ///< what the application may send
   frame_offloads rx;  ///< what the application may receive
   bool mergeable = false;
@@ -82,6 +84,7 @@ class negotiation {
       : wanted_(wanted), backend_(backend), backend_name_(backend.name), tap_(tap) {}
 
   result<offload_plan> run() {
+    plan_.link = tap_.link;
     rings();
     header();
     mtu();
@@ -214,6 +217,8 @@ class negotiation {
     std::string absent;
     if (!tap_.vnet_hdr)
       absent = "the tap is not IFF_VNET_HDR";
+    else if (row.ethernet && tap_.link != link_layer::ethernet)
+      absent = "the kernel has it behind an Ethernet header only";
     else if ((row.probed || !sending) && (tap_.offloads & row.tun) != row.tun)
       absent = row.absent;
     else if (!backend_.features.contains(of_backend))
@@ -251,7 +256,8 @@ class negotiation {
   // Why frames beyond the MTU cannot be received; empty if they can.
   [[nodiscard]] std::string large_frames() const {
     const bool tunnels =
-        wanted_.offloads.udp_tunnel != want::off && !(backend_.features & tunnel_features).empty();
+        wanted_.offloads.udp_tunnel != want::off && tap_.link == link_layer::ethernet &&
+        !(backend_.features & tunnel_features).empty();
     const std::uint64_t needed = max_gso_frame + (tunnels ? tunnel_header_size : header_size);
     if (room() >= needed) return {};
     return "frames of " + std::to_string(needed) + " bytes do not fit into " +
@@ -263,7 +269,7 @@ class negotiation {
   // one is not opened.
   void check_room() {
     const std::uint32_t frame = plan_.mtu != 0 ? plan_.mtu : tap_.mtu;
-    const std::uint64_t needed = plan_.header_bytes + ethernet_header_size + frame;
+    const std::uint64_t needed = plan_.header_bytes + link_header_size(tap_.link) + frame;
     if (room() >= needed) return;
     refuse(std::errc::invalid_argument, "buffer-size=" + std::to_string(wanted_.buffer_bytes),
            "an MTU of " + std::to_string(frame) + " needs " + std::to_string(needed) +

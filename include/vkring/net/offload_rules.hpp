@@ -30,6 +30,7 @@ struct offload_row {
   // The kernel takes frames from the application whatever TUNSETOFFLOAD said; but these only if it
   // is one that has the bits.
   bool probed = false;
+  bool ethernet = false;  // the kernel finds its offsets wrong where there is no Ethernet header
 };
 
 // Each comes after those that it needs.
@@ -80,14 +81,16 @@ inline constexpr offload_row offload_rows[] = {
      .guest = {feature::guest_udp_tunnel_gso},
      .tun = tun_offload::udp_tunnel,
      .absent = "the tap has none; Linux has since 6.17",
-     .probed = true},
+     .probed = true,
+     .ethernet = true},
     {.wanted = &wanted_offloads::udp_tunnel_csum,
      .may = &frame_offloads::udp_tunnel_csum,
      .host = {feature::host_udp_tunnel_gso_csum},
      .guest = {feature::guest_udp_tunnel_gso_csum},
      .tun = tun_offload::udp_tunnel_csum,
      .absent = "the tap has none; Linux has since 6.17",
-     .probed = true},
+     .probed = true,
+     .ethernet = true},
 };
 static_assert(std::size(offload_rows) == std::size(offload_words));
 

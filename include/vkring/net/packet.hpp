@@ -14,9 +14,6 @@
 
 namespace vkring::inline v0 {
 
-/// What a frame starts with: an Ethernet header (TAP), or the IP header (TUN).
-enum class link_layer : std::uint8_t { ethernet, none };
-
 /// Why a frame's headers could not be followed, or the frame not be segmented.
 enum class packet_fault : std::uint8_t {
   none,

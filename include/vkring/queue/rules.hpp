@@ -14,9 +14,10 @@ namespace vkring::inline v0 {
 /// The outcome of negotiation, as far as the frames of one queue are concerned.
 struct frame_rules {
   std::uint32_t header_size = vkring::header_size;  ///< 12, or 24 with a tunnel offload
-  std::uint32_t min_size = 14;  ///< of a frame; shorter ones are dropped, on both sides
-  bool mergeable = false;       ///< rx: a frame may lie in several buffers
-  frame_offloads offloads{};    ///< what the header of a frame may ask for
+  link_layer link = link_layer::ethernet;         ///< what a frame starts with
+  std::uint32_t min_size = shortest_frame(link);  ///< shorter ones are dropped, on both sides
+  bool mergeable = false;                         ///< rx: a frame may lie in several buffers
+  frame_offloads offloads{};                      ///< what the header of a frame may ask for
 };
 static_assert(tunnel_header_size <= header_reserve);
 

@@ -145,7 +145,7 @@ class slot_tx : public detail::slot_queue<Ring, Source, Notify> {
       return false;
     }
     const virtio_net_hdr header = f.header();
-    if (const header_fault fault = check_tx_header(header, f.size(), rules_.offloads);
+    if (const header_fault fault = check_tx_header(header, f.size(), rules_.offloads, rules_.link);
         fault != header_fault::none) {
       counters_.drop(fault);
       return false;

@@ -107,7 +107,7 @@ class tx_queue {
       reason = drop_reason::too_short;
     } else if (!fits(segments.size() + 1, size)) {
       reason = drop_reason::too_large;
-    } else if (fault = check_tx_header(header, size, rules_.offloads);
+    } else if (fault = check_tx_header(header, size, rules_.offloads, rules_.link);
                fault == header_fault::none) {
       return send_segments(segments, header, token, size);
     }
@@ -229,7 +229,8 @@ class tx_queue {
     if (f.source() != &cache_.source()) return consume(f, drop_reason::foreign_source);
     if (f.size() < rules_.min_size) return consume(f, drop_reason::too_short);
     if (!fits(f.buffers(), f.size())) return consume(f, drop_reason::too_large);
-    const header_fault fault = check_tx_header(f.header(), f.size(), rules_.offloads);
+    const header_fault fault = 
+        check_tx_header(f.header(), f.size(), rules_.offloads, rules_.link);
     if (fault != header_fault::none) {
       counters_.drop(fault);
       f.reset();

@@ -12,6 +12,7 @@
 #include <vector>
 #include <vkring/kernel/fd.hpp>
 #include <vkring/kernel/sys.hpp>
+#include <vkring/kernel/tap_options.hpp>
 #include <vkring/net/ip_prefix.hpp>
 #include <vkring/net/mac.hpp>
 #include <vkring/net/wanted.hpp>
@@ -31,16 +32,21 @@ enum class backend_kind : std::uint8_t {
 template <class Sys = posix>
 struct basic_device_config {
   std::string name = "vkring%d";  ///< one %d becomes a free number
+  tap_mode mode = tap_mode::tap;  ///< frames begin with an Ethernet header, or (TUN) with that of IP
   backend_kind backend = backend_kind::automatic;
   wanted_features wanted = {};  ///< offloads, queue pairs, queue size, MTU; `buffer_bytes` is set
                                 ///< by `open`, from the source
-  std::optional<mac_address> mac = {};    ///< of the kernel's end; the kernel's choice otherwise
+  std::optional<mac_address> mac = {};    ///< of the kernel's end; the kernel's choice otherwise.
+                                          ///< A TUN has none
   std::vector<ip_prefix> addresses = {};  ///< of the kernel's end
   std::string netns = {};           ///< name or path of the network namespace; empty: the caller's
   bool up = true;                   ///< sets the interface up once the rings are served
   bool persist = false;             ///< the interface outlives the device
   std::optional<uid_t> owner = {};  ///< who may attach to a persistent one
   std::optional<gid_t> group = {};
+  /// Bytes of frames that may be under way from each tx ring into the kernel's stack; what is sent beyond
+  /// that waits in the ring. It costs vhost-net its batches. None: a TAP has no limit.
+  std::optional<send_limit> limit = {};
   worker_options worker = {};  ///< for the worker
   vhost_options vhost = {};    ///< for vhost-net
   /// Queues of one interface that somebody else opened, one for each queue pair, instead of `name`.

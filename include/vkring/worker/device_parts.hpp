@@ -154,6 +154,10 @@ struct device_parts {
       return fail(std::errc::invalid_argument, "open", "queues=" + std::to_string(want.queue_pairs),
                   "from 1 to 256 queue pairs");
     }
+    if (wanted.mac && wanted.mode == tap_mode::tun) {
+      return fail(std::errc::invalid_argument, "open", "mac=" + mac_text(*wanted.mac),
+                  "a TUN carries IP packets and has no MAC: leave it out, or open a TAP");
+    }
     if (auto chosen = choose_backend(wanted); !chosen) return chosen;
     std::optional<basic_netns<Sys>> where;
     if (!wanted.netns.empty()) {
@@ -203,6 +207,8 @@ struct device_parts {
   result<void> open_taps(config& wanted, const std::optional<basic_netns<Sys>>& where) {
     tap_options options;
     options.name = wanted.name;
+    options.mode = wanted.mode;
+    options.limit = wanted.limit;
     options.multi_queue = several_queues(wanted.wanted);
     options.owner = wanted.owner;
     options.group = wanted.group;
@@ -258,6 +264,8 @@ struct device_parts {
     auto offloads = taps.front().probe_offloads();
     if (!offloads) return fail(std::move(offloads.error()));
     tap_capabilities able;
+    able.link = wanted.mode == tap_mode::tap ? link_layer::ethernet : link_layer::none;
+    able.max_mtu = static_cast<std::uint16_t>(65535 - link_header_size(able.link));
     able.vnet_hdr = true;
     able.multi_queue = several_queues(wanted.wanted);
     able.link_state = true;
@@ -391,11 +399,12 @@ struct device_parts {
   // Of the frames to receive; bytes, header not counted.
   [[nodiscard]] std::size_t largest_frame() const noexcept {
     const bool large = plan.rx.tso4 || plan.rx.tso6 || plan.rx.uso;
-    return large ? max_gso_frame : ethernet_frame_bytes(plan.mtu);
+    return large ? max_gso_frame : usual_frame();
   }
-  // With a VLAN tag.
-  static std::size_t ethernet_frame_bytes(std::uint16_t mtu) noexcept {
-    return std::size_t{mtu == 0 ? std::uint16_t{1500} : mtu} + 18;
+  [[nodiscard]] std::size_t usual_frame() const noexcept {
+    constexpr std::size_t vlan_tag = 4;
+    const std::size_t mtu = plan.mtu == 0 ? std::uint16_t{1500} : plan.mtu;
+    return link_header_size(plan.link) + vlan_tag + mtu;
   }
 
   [[nodiscard]] ring_options options(std::uint16_t size) const noexcept {

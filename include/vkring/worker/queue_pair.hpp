@@ -104,11 +104,10 @@ class queue_pair {
 
  private:
   static frame_rules rules(const offload_plan& plan, const frame_offloads& direction) noexcept {
-    frame_rules made;
-    made.header_size = static_cast<std::uint32_t>(plan.header_bytes);
-    made.mergeable = plan.mergeable;
-    made.offloads = direction;
-    return made;
+    return {.header_size = static_cast<std::uint32_t>(plan.header_bytes),
+            .link = plan.link,
+            .mergeable = plan.mergeable,
+            .offloads = direction};
   }
 
   events events_;
