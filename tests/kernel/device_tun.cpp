@@ -2,13 +2,18 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <catch2/catch.hpp>
 #include <climits>
 #include <cstring>
+#include <fstream>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -58,17 +63,19 @@ std::string reason_of(const offload_plan& plan, const std::string& feature) {
 // A socket of the kernel's stack at the addresses that packets are built for.
 class kernel_socket {
  public:
-  kernel_socket(const netns& ns, bool v6, int type) : v6_(v6) {
+  kernel_socket(const netns& ns, bool v6, int type, int buffer = 32 << 20) : v6_(v6) {
     socket_ = fd(ns.run([&] {
                      return ::socket(v6 ? AF_INET6 : AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
                    }).value());
-    const int bytes = 32 << 20;
-    ::setsockopt(fd_(), SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes);
+    ::setsockopt(fd_(), SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof buffer);
     const int yes = 1;
     ::setsockopt(fd_(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     if (v6) ::setsockopt(fd_(), IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes);
-    with_address(our_port, v6 ? "::" : "0.0.0.0",
-                 [&](const sockaddr* at, socklen_t size) { return ::bind(fd_(), at, size); });
+    // An address of IPv6 is not there at once.
+    with_address(our_port, v6 ? "9097:9ea5:acb3:bac1:c8cf:d6dd:e4eb:f2f9" : "10.20.30.40",
+                 [&](const sockaddr* at, socklen_t size) {
+                   return eventually([&] { return ::bind(fd_(), at, size) == 0; }) ? 0 : -1;
+                 });
   }
   explicit kernel_socket(int accepted) : socket_(accepted) {}
 
@@ -121,6 +128,40 @@ packet_recipe packet(bool v6, bool tcp, std::size_t payload) {
   recipe.tcp = tcp;
   recipe.payload = payload;
   return recipe;
+}
+
+// Has another CPU work off what comes in through the interface, if there is one: only then is anything
+// under way when the next frame comes.
+bool received_elsewhere(const netns& ns, const std::string& name) {
+  const auto done = ns.run([&] {
+    if (::unshare(CLONE_NEWNS) != 0) return false;
+    if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return false;
+    if (::mount("sysfs", "/sys", "sysfs", 0, nullptr) != 0) return false;  // of this namespace
+    std::ofstream mask("/sys/class/net/" + name + "/queues/rx-0/rps_cpus");
+    mask << "3" << std::flush;
+    return mask.good();
+  });
+  return done && *done;
+}
+
+// Datagrams that found no room in a socket.
+std::uint64_t udp_overruns(const netns& ns) {
+  return ns
+      .run([] {
+        std::ifstream table("/proc/thread-self/net/snmp");
+        std::uint64_t found = 0;
+        for (std::string line; std::getline(table, line);) {
+          std::istringstream words(line);
+          std::string word;
+          if (!(words >> word) || word != "Udp:") continue;
+          // The first such line has the names: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors
+          std::array<std::uint64_t, 5> numbers{};
+          for (auto& each : numbers) words >> each;
+          found = words ? numbers.back() : 0;
+        }
+        return found;
+      })
+      .value();
 }
 
 bytes tail(const bytes& of, std::size_t from) {
@@ -311,6 +352,83 @@ TEST_CASE("device tun: TCP both ways, in frames beyond the MTU") {
       REQUIRE(stream->send(back) == 20'000);
       CHECK(peer.receive(back.size()) == back);
       CHECK(peer.had_large_frames());
+    }
+  }
+}
+
+TEST_CASE("device tun: with a limit on what is under way nothing is lost, however slow the reader") {
+  auto ns = private_netns();
+  if (!ns) return skip(no_netns);
+  random_source random(3);
+  for (const backend_kind backend : backends()) {
+    for (const std::uint32_t limit : {1u, 4096u}) {
+      device_config config = tun_config(backend);
+      config.limit = send_limit(limit);
+      device_bed bed(*ns, std::move(config));
+      CAPTURE(bed.it.backend(), limit);
+      static_cast<void>(received_elsewhere(*ns, bed.it.name()));  // it works without, too
+      constexpr std::uint32_t count = 2000;
+      const packet_recipe recipe = packet(false, false, 500);
+      const auto send = [&](std::uint32_t number) {
+        built_packet made = build(recipe, random);
+        store_big(made.frame.data() + made.payload, number);
+        REQUIRE(bed.send(0, made.frame, header_for(recipe, made)));
+      };
+      {
+        kernel_socket socket(*ns, false, SOCK_DGRAM);
+        std::uint32_t seen = 0;
+        const auto look = [&] {
+          for (bytes got; !(got = socket.receive()).empty(); ++seen) {
+            REQUIRE(got.size() == recipe.payload);
+            REQUIRE(load_big<std::uint32_t>(got.data()) == seen);
+          }
+          return seen == count;
+        };
+        for (std::uint32_t i = 0; i < count; ++i) {
+          send(i);
+          if (i % 256 == 0) look();
+        }
+        CHECK(eventually(look));
+      }
+      // Nobody reads: what the socket has no room for is in the kernel's counter.
+      kernel_socket socket(*ns, false, SOCK_DGRAM, 16 << 10);
+      const std::uint64_t before = udp_overruns(*ns);
+      for (std::uint32_t i = 0; i < count; ++i) send(i);
+      std::uint64_t seen = 0;
+      CHECK(eventually([&] {
+        while (!socket.receive().empty()) ++seen;
+        return seen + udp_overruns(*ns) - before == count;
+      }));
+      CHECK(seen < count);
+      CHECK(bed.it.tx_statistics(0).drops.empty());
+      CHECK(bed.it.health()[0].good());
+    }
+  }
+}
+
+TEST_CASE("device tun: every queue has the limit, and a TAP has none unless it is asked for") {
+  auto ns = private_netns();
+  if (!ns) return skip(no_netns);
+  const auto pool = buffer_pool::make().value();
+  for (const backend_kind backend : backends()) {
+    for (const tap_mode mode : {tap_mode::tap, tap_mode::tun}) {
+      const int none = mode == tap_mode::tap ? INT_MAX : INT_MAX - 1;
+      for (const std::uint32_t limit : {0u, 7000u}) {
+        const auto queues = tap::open_queues({.mode = mode, .netns_fd = ns->fd()}, 2).value();
+        device_config config;
+        config.backend = backend;
+        config.mode = mode;
+        config.wanted.queue_pairs = 2;
+        config.wanted.queue_size = 16;
+        if (limit != 0) config.limit = send_limit(limit);
+        for (const tap& each : queues) {
+          config.queue_fds.emplace_back(::fcntl(each.fd(), F_DUPFD_CLOEXEC, 0));
+        }
+        const auto opened = device::open(std::move(config), pool).value();
+        CAPTURE(opened.backend(), limit, none);
+        const int expected = limit == 0 ? none : static_cast<int>(limit);
+        for (const tap& each : queues) CHECK(each.sndbuf().value() == expected);
+      }
     }
   }
 }

@@ -103,13 +103,16 @@ class basic_tap_control {
   ///
   /// INT_MAX, a TAP's default, is no limit and lets vhost-net pass frames in batches. On a TUN
   /// those batches lose 14 bytes of each packet, so it is refused there and never in force.
-  /// Errors: EINVAL for 0, less, or INT_MAX on a TUN.
+  /// Errors: EINVAL for less than 4, with which a queue that was full once stays so, or INT_MAX on a TUN.
   result<void> set_sndbuf(int bytes) const {
     if (mode_ == tap_mode::tun && bytes == INT_MAX) {
       return fail(EINVAL, "TUNSETSNDBUF", name_,
                   "a TUN needs a limit below INT_MAX, without one vhost-net cuts packets");
     }
-    return set_int(tun_abi::tunsetsndbuf, "TUNSETSNDBUF", bytes, {EINVAL, "needs 1 byte or more"});
+    if (bytes < send_limit::least) {
+      return fail(EINVAL, "TUNSETSNDBUF", name_, "needs 4 bytes or more");
+    }
+    return set_int(tun_abi::tunsetsndbuf, "TUNSETSNDBUF", bytes);
   }
 
   /// What the kernel may hand to the application (`tun_offload` bits); all off at first. What
@@ -213,7 +216,7 @@ class basic_tap_control {
 
   result<void> limit_sndbuf(const std::optional<send_limit>& limit) const {
     if (!limit && mode_ == tap_mode::tap) return {};
-    return set_sndbuf(limit.value_or(send_limit::weakest()).bytes());
+    return set_sndbuf(limit ? limit->bytes() : send_limit::most);
   }
 
   // The address of the interface `name` as another descriptor (of a queue, or a socket) sees it.

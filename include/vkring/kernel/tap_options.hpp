@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdint>
@@ -22,20 +23,22 @@ namespace vkring::inline v0 {
 /// What a frame on the interface is: an Ethernet frame (TAP) or an IP packet (TUN).
 enum class tap_mode : std::uint8_t { tap, tun };
 
-/// A limit, in bytes, on what may be under way at a time from a queue into the kernel's stack; what is
-/// sent beyond it waits in the ring. No value of it means "no limit": 4 GB come out as the largest
-/// one that the kernel has.
+/// A limit, in bytes, on what may be under way at a time from a queue into the kernel's stack: as long
+/// as there is less, another frame follows; what is sent beyond that waits in the ring. No value of it
+/// means "no limit", and none "nothing": a number that the kernel cannot work with becomes the nearest.
 class send_limit {
  public:
+  /// Below it, the kernel never again finds room in a queue that was full once: half of it has to be
+  /// more than the one byte with which it starts to count.
+  static constexpr int least = 4;
+  static constexpr int most = INT_MAX - 1;
+
   constexpr explicit send_limit(std::uint32_t bytes) noexcept
-      : bytes_(bytes < largest ? static_cast<int>(bytes) : largest) {}
-  /// For a queue that has to have one.
-  [[nodiscard]] static constexpr send_limit weakest() noexcept { return send_limit(largest); }
+      : bytes_(static_cast<int>(std::clamp(bytes, std::uint32_t{least}, std::uint32_t{most}))) {}
 
   [[nodiscard]] constexpr int bytes() const noexcept { return bytes_; }
 
  private:
-  static constexpr int largest = INT_MAX - 1;
   int bytes_;
 };
 
@@ -43,7 +46,7 @@ class send_limit {
 struct tap_options {
   std::string name = {};  ///< empty: `tap%d` or `tun%d`; one %d becomes a free number
   tap_mode mode = tap_mode::tap;
-  /// None: a TUN has the weakest, a TAP has no limit, and vhost-net hands it frames in batches.
+  /// None: a TAP has no limit, so that vhost-net hands it frames in batches, and a TUN the weakest.
   std::optional<send_limit> limit = {};
   bool multi_queue = false;         ///< up to 256 queues instead of one
   bool vnet_header = true;          ///< each frame begins with a virtio_net_hdr

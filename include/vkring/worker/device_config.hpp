@@ -44,8 +44,8 @@ struct basic_device_config {
   bool persist = false;             ///< the interface outlives the device
   std::optional<uid_t> owner = {};  ///< who may attach to a persistent one
   std::optional<gid_t> group = {};
-  /// Bytes of frames that may be under way from each tx ring into the kernel's stack; what is sent beyond
-  /// that waits in the ring. It costs vhost-net its batches. None: a TAP has no limit.
+  /// On what may be under way from each tx ring into the kernel's stack; it costs vhost-net its
+  /// batches. None: a TAP has no limit, and of a TUN it is the weakest one.
   std::optional<send_limit> limit = {};
   worker_options worker = {};  ///< for the worker
   vhost_options vhost = {};    ///< for vhost-net
