@@ -103,14 +103,14 @@ class basic_tap_control {
   ///
   /// INT_MAX, a TAP's default, is no limit and lets vhost-net pass frames in batches. On a TUN
   /// those batches lose 14 bytes of each packet, so it is refused there and never in force.
-  /// Errors: EINVAL for less than 4, with which a queue that was full once stays so, or INT_MAX on a TUN.
+  /// Errors: EINVAL for less than 6, with which a queue that was full once stays so, or INT_MAX on a TUN.
   result<void> set_sndbuf(int bytes) const {
     if (mode_ == tap_mode::tun && bytes == INT_MAX) {
       return fail(EINVAL, "TUNSETSNDBUF", name_,
                   "a TUN needs a limit below INT_MAX, without one vhost-net cuts packets");
     }
     if (bytes < send_limit::least) {
-      return fail(EINVAL, "TUNSETSNDBUF", name_, "needs 4 bytes or more");
+      return fail(EINVAL, "TUNSETSNDBUF", name_, "needs 6 bytes or more");
     }
     return set_int(tun_abi::tunsetsndbuf, "TUNSETSNDBUF", bytes);
   }

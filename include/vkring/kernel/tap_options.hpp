@@ -28,9 +28,9 @@ enum class tap_mode : std::uint8_t { tap, tun };
 /// means "no limit", and none "nothing": a number that the kernel cannot work with becomes the nearest.
 class send_limit {
  public:
-  /// Below it, the kernel never again finds room in a queue that was full once: half of it has to be
-  /// more than the one byte with which it starts to count.
-  static constexpr int least = 4;
+  /// Below it, the kernel never tells that there is room again: it does when less than half is under
+  /// way, and still counts two bytes at that moment when there is nothing.
+  static constexpr int least = 6;
   static constexpr int most = INT_MAX - 1;
 
   constexpr explicit send_limit(std::uint32_t bytes) noexcept
