@@ -167,7 +167,7 @@ std::string final_table(const report& all) {
         text += "    finished in software: " + number(queue.gso_frames) + " GSO frames into " +
                 number(queue.gso_segments) + " segments\n";
       }
-      if (!queue.broken.empty()) text += "    broken: " + std::string(queue.broken) + '\n';
+      if (!queue.trouble.empty()) text += "    " + queue.trouble + '\n';
     }
     if (port.kernel_rx_dropped + port.kernel_tx_dropped != 0) {
       text += "    the kernel dropped " + number(port.kernel_rx_dropped) +

@@ -28,6 +28,7 @@ struct queue_report {
   std::uint64_t calls = 0;
   std::string_view mode;    ///< of its rings; empty where there are none
   std::string_view broken;  ///< why it serves no more; empty if it does
+  std::string trouble;      ///< all that is wrong with it, for people; empty if nothing is
   // Finished in software on the way out here.
   std::uint64_t checksums = 0;
   std::uint64_t gso_frames = 0;

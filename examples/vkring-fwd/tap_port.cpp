@@ -38,7 +38,10 @@ vkring::device_config config_of(const tap_options& options, const port_context& 
   features.queue_pairs = options.queues;
   features.queue_size = options.queue_size;
   features.mtu_bytes = options.mtu;
-  if (options.busyloop) config.worker.spin = config.vhost.busyloop = *options.busyloop;
+  if (options.busyloop) {
+    config.worker.spin = *options.busyloop;
+    config.vhost.busyloop = {.rx = *options.busyloop, .tx = *options.busyloop};
+  }
   config.worker.cpus = config.vhost.cpus = options.worker_cpus;
   config.worker.threads = options.worker_cpus.size();
   return config;
@@ -135,6 +138,7 @@ port_report tap_port::counters() {
                          device_->rx_mode(i) == vkring::ring_mode::general;
     queue.mode = general ? "general" : "fast";
     queue.broken = breach_of(health[i]);
+    if (!health[i].good()) queue.trouble = to_text(health[i]);
   }
   return report;
 }

@@ -22,6 +22,7 @@
 #include <vkring/net/offload.hpp>
 #include <vkring/queue/counters.hpp>
 #include <vkring/ring/fault.hpp>
+#include <vkring/worker/health.hpp>
 
 namespace vkring::inline v0 {
 
@@ -33,10 +34,8 @@ inline std::string line_of(const ip_prefix& it) { return ip_text(it); }
 inline std::string_view line_of(ring_fault it) { return name(it); }
 inline std::string_view line_of(header_fault it) { return name(it); }
 inline std::string_view line_of(drop_reason it) { return drop_name(static_cast<std::size_t>(it)); }
-inline std::string line_of(const ring_breach& it) {
-  if (!it) return std::string(name(it.fault));
-  return ::fmt::format("{} at {}, value {:#x}", name(it.fault), it.position, it.value);
-}
+inline std::string line_of(const ring_breach& it) { return to_text(it); }
+inline std::string line_of(const queue_health& it) { return to_text(it); }
 
 // The names of the bits that are set, and the others as a number: `needs_csum+0x40`; `none` for none.
 inline std::string bits_of(std::string text, unsigned bits,
@@ -116,9 +115,13 @@ struct fmt::formatter<vkring::error> : vkring::detail::line_formatter<vkring::er
 /// `used_id_range`
 template <>
 struct fmt::formatter<vkring::ring_fault> : vkring::detail::line_formatter<vkring::ring_fault> {};
-/// `used_id_range at 17, value 0x100`, or `none`
+/// `descriptor 5: address_refused, value 0x1000`, or `none`
 template <>
 struct fmt::formatter<vkring::ring_breach> : vkring::detail::line_formatter<vkring::ring_breach> {};
+/// `queue pair 0, tx: descriptor 5: address_refused, value 0x1000, says the device`
+template <>
+struct fmt::formatter<vkring::queue_health> : vkring::detail::line_formatter<vkring::queue_health> {
+};
 /// `too_short`
 template <>
 struct fmt::formatter<vkring::drop_reason> : vkring::detail::line_formatter<vkring::drop_reason> {};

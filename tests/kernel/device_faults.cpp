@@ -190,7 +190,7 @@ TEST_CASE("device faults: open with vhost-net") {
     made.backend = backend_kind::vhost;
     made.vhost.cpus = {0};
     made.vhost.schedule = thread_schedule{SCHED_OTHER, 0};
-    made.vhost.busyloop = std::chrono::microseconds(10);
+    made.vhost.busyloop.rx = made.vhost.busyloop.tx = std::chrono::microseconds(10);
     return made;
   };
   refuse_each(*ns, 100, config);

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <string>
 #include <thread>
 #include <utility>
@@ -77,6 +78,19 @@ struct forgetful_sys : posix {
 };
 using forgetful_device = basic_device<split, buffer_pool, forgetful_sys>;
 
+// Remembers how long each ring is to look for work, by the ring's index.
+struct listening_sys : posix {
+  static inline std::map<std::uint32_t, std::uint32_t> microseconds;
+
+  static int ioctl(int fd, unsigned long request, void* argument) noexcept {
+    if (request == vhost_abi::set_vring_busyloop_timeout) {
+      const auto& state = *static_cast<const vhost_abi::vring_state*>(argument);
+      microseconds[state.index] = state.number;
+    }
+    return posix::ioctl(fd, request, argument);
+  }
+};
+
 }  // namespace
 
 TEST_CASE("vhost-net device: every combination of ring features carries frames both ways") {
@@ -148,7 +162,7 @@ TEST_CASE("vhost-net device: its thread is found, pinned and scheduled") {
   device_config config = vhost_config(2);
   config.vhost.cpus = {1, 0};
   config.vhost.schedule = thread_schedule{SCHED_RR, 7};
-  config.vhost.busyloop = 30us;
+  config.vhost.busyloop = {.rx = 30us, .tx = 50us};
   device_bed bed(*ns, std::move(config));
   for (const std::size_t pair : {0u, 1u}) {
     const pid_t thread = bed.it.vhost_thread(pair);
@@ -170,6 +184,33 @@ TEST_CASE("vhost-net device: its thread is found, pinned and scheduled") {
   device_config impossible = device_bed::in(*ns, vhost_config());
   impossible.vhost.schedule = thread_schedule{SCHED_FIFO, 0};
   CHECK_FALSE(device::open(std::move(impossible), buffer_pool::make().value()));
+}
+
+TEST_CASE("vhost-net device: each ring looks for work as long as it is told") {
+  if (!is_here()) return skip(no_vhost);
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  const std::pair<vhost_busyloop, std::map<std::uint32_t, std::uint32_t>> cases[] = {
+      {{}, {}},
+      {{.rx = 70us}, {{0, 70}}},
+      {{.tx = 40us}, {{1, 40}}},
+      {{.rx = 20us, .tx = 1000us}, {{0, 20}, {1, 1000}}}};
+  for (const auto& [asked, set] : cases) {
+    listening_sys::microseconds.clear();
+    basic_device_config<listening_sys> config;
+    config.backend = backend_kind::vhost;
+    config.wanted.offloads = wanted_offloads::all(want::off);
+    config.vhost.busyloop = asked;
+    config.name = "vkt%d";
+    config.netns = path_of(*ns);
+    const auto pool = buffer_pool::make().value();
+    basic_device_bed<basic_device<split, buffer_pool, listening_sys>> bed(
+        *ns, pool,
+        basic_device<split, buffer_pool, listening_sys>::open(std::move(config), pool).value());
+    CHECK(listening_sys::microseconds == set);
+    CHECK(bed.to_kernel(0, 200, 1000) == "");
+    CHECK(bed.from_kernel(200, 1000) == "");
+  }
 }
 
 TEST_CASE("vhost-net device: kernel thread or task, where the kernel has the switch") {
@@ -221,9 +262,15 @@ TEST_CASE("vhost-net device: what it stumbles over is told, and mended") {
     CHECK(told.tx_device.fault == ring_fault::device_error);
     CHECK(told.tx_device.position == 0);
     CHECK_FALSE(told.good());
+    CHECK(to_text(told) ==
+          "queue pair 0, tx: descriptor 0: device_error, value 0x0, says the device");
     CHECK(eventually([&] { return bed.it.health(1ms)[0].stalled; }));
     CHECK(eventually([&] { return !bed.it.wait(1ms); }));
     CHECK_FALSE(is_readable(bed.it.error_fd()));
+    // Frames from the kernel find no buffers that it may write to.
+    REQUIRE(bed.wire.send(numbered_frame(10, 100)) == 0);
+    CHECK(wait_readable(bed.it.error_fd()));
+    CHECK(eventually([&] { return bed.it.health()[0].rx_device.fault == ring_fault::device_error; }));
 
     REQUIRE(forgetful_sys::remember());
     REQUIRE(bed.it.recover(0));
@@ -232,6 +279,7 @@ TEST_CASE("vhost-net device: what it stumbles over is told, and mended") {
       CHECK(eventually([&] { return (got = bed.wire.next_number()) != -1; }));
       CHECK(got == i);
     }
+    CHECK(eventually([&] { return bed.receive(0).has_value(); }));
     CHECK(eventually([&] { return bed.it.health(1ms)[0].good(); }));
     CHECK(bed.to_kernel(0, 100, 1000) == "");
     CHECK(bed.from_kernel(100, 1000) == "");

@@ -176,7 +176,7 @@ TEST_CASE("a snapshot names the fault and shows the chain at fault", "[ring]") {
     describe(3, 0x20000, 64, descriptor_next | 0x80, 9);
     CHECK(it.device.pop(8, [](const device_chain&) {}) == 0);
     const std::string text = to_text(inspect(it.ring, it.device));
-    CHECK(text.find("  broken: next_range at 6, value 0x9\n"
+    CHECK(text.find("  broken: descriptor 6: next_range, value 0x9\n"
                     "  offending chain at 6, next_range\n"
                     "    [6] 0x20000 +64 readable -> 3\n"
                     "    [3] 0x20000 +64 readable -> 9 flags 0x81\n") != std::string::npos);

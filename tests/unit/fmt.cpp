@@ -20,7 +20,10 @@ TEST_CASE("fmt: faults and breaches") {
   CHECK(fmt::format("{}", static_cast<ring_fault>(200)) == "unknown");
   CHECK(fmt::format("{}", ring_breach{}) == "none");
   CHECK(fmt::format("{}", ring_breach{ring_fault::used_id_range, 17, 256}) ==
-        "used_id_range at 17, value 0x100");
+        "position 17: used_id_range, value 0x100");
+  queue_health health;
+  health.pair = 3;
+  CHECK(fmt::format("{}", health) == "queue pair 3: good");
 }
 
 TEST_CASE("fmt: drop reasons, those of a header included") {

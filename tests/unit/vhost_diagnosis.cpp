@@ -48,6 +48,7 @@ TEST_CASE("diagnose: the first chain that is wrong, wherever the ring stands") {
     it.offer(1, it.at, 100);
     it.offer(5, it.at, 4096);
     CHECK(it.found().fault == ring_fault::device_error);
+    CHECK(head_of(it.found()) == 1);  // the oldest
     it.offer(6, it.at + 1, 4096);
     CHECK(it.found().fault == ring_fault::address_refused);
     CHECK(it.found().position == 6);

@@ -4,7 +4,10 @@
 
 // What the other side of a ring can do wrong, by name.
 
+#include <charconv>
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <string_view>
 
 namespace vkring::inline v0 {
@@ -91,6 +94,46 @@ struct ring_breach {
 
   explicit operator bool() const noexcept { return fault != ring_fault::none; }
 };
+
+/// The head of the chain that a breach is about, where it says so itself. It may be any number.
+[[nodiscard]] constexpr std::optional<std::uint64_t> head_of(const ring_breach& breach) noexcept {
+  switch (breach.fault) {
+    case ring_fault::none:
+    case ring_fault::used_index_jump:
+    case ring_fault::avail_index_jump:
+    case ring_fault::used_id_range:
+    case ring_fault::head_range:
+    case ring_fault::used_length:
+    case ring_fault::num_buffers:
+      return std::nullopt;
+    case ring_fault::used_id_not_head:
+    case ring_fault::used_id_order:
+    case ring_fault::device_error:
+      return breach.value;
+    default:
+      return breach.position;
+  }
+}
+
+namespace detail {
+
+[[nodiscard]] inline std::string hex(std::uint64_t value) {
+  char digits[16];
+  return "0x" + std::string(digits, std::to_chars(digits, digits + sizeof digits, value, 16).ptr);
+}
+
+}  // namespace detail
+
+/// `descriptor 5: address_refused, value 0x1000`, `position 17: used_id_range, value 0x100`, or
+/// `none`. Allocation: the text.
+[[nodiscard]] inline std::string to_text(const ring_breach& breach) {
+  const std::string fault(name(breach.fault));
+  if (!breach) return fault;
+  const auto head = head_of(breach);
+  return (head ? "descriptor " + std::to_string(*head)
+               : "position " + std::to_string(breach.position)) +
+         ": " + fault + ", value " + detail::hex(breach.value);
+}
 
 }  // namespace vkring::inline v0
 

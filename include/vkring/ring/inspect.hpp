@@ -6,7 +6,6 @@
 // what broke it.
 
 #include <algorithm>
-#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -15,6 +14,7 @@
 #include <string_view>
 #include <vector>
 #include <vkring/ring/concepts.hpp>
+#include <vkring/ring/fault.hpp>
 
 namespace vkring::inline v0 {
 
@@ -177,25 +177,10 @@ chain_snapshot inspect_chain(const split_ring& ring, std::uint16_t head, Lookup&
 template <class Access>
 [[nodiscard]] std::optional<std::uint16_t> offending_head(const split_ring& ring,
                                                           const ring_breach& breach) noexcept {
-  const auto mask = static_cast<std::uint16_t>(ring.size() - 1);
-  std::uint64_t head = ring.size();
-  switch (breach.fault) {
-    case ring_fault::none:
-    case ring_fault::used_index_jump:
-    case ring_fault::avail_index_jump:
-    case ring_fault::used_id_range:
-    case ring_fault::head_range:
-      break;
-    case ring_fault::used_id_not_head:
-    case ring_fault::used_id_order:
-      head = breach.value;
-      break;
-    case ring_fault::used_length:
-    case ring_fault::num_buffers:
-      head = Access::load(ring.used_elements()[ring_index(breach.position).slot(mask)].id);
-      break;
-    default:
-      head = breach.position;
+  std::uint64_t head = head_of(breach).value_or(ring.size());
+  if (breach.fault == ring_fault::used_length || breach.fault == ring_fault::num_buffers) {
+    const auto mask = static_cast<std::uint16_t>(ring.size() - 1);
+    head = Access::load(ring.used_elements()[ring_index(breach.position).slot(mask)].id);
   }
   if (head >= ring.size()) return std::nullopt;
   return static_cast<std::uint16_t>(head);
@@ -255,12 +240,6 @@ template <class Access = direct, class Queue, address_space Lookup = no_lookup>
 }
 
 namespace detail {
-
-[[nodiscard]] inline std::string hex(std::uint64_t value) {
-  char digits[16];
-  const std::to_chars_result end = std::to_chars(digits, digits + sizeof digits, value, 16);
-  return "0x" + std::string(digits, end.ptr);
-}
 
 inline void text_of(std::string& text, const std::vector<descriptor_snapshot>& all,
                     std::string_view indent) {
@@ -351,11 +330,7 @@ template <class Range, class Convert>
   text += number(ring.used_position) + "; " + number(ring.out) +
           (ring.driver ? " in flight, " : " out, ") + number(ring.pending) +
           (ring.driver ? " used and not reclaimed\n" : " available and not popped\n");
-  if (ring.breach) {
-    text += "  broken: " + std::string(name(ring.breach.fault));
-    text += " at " + number(ring.breach.position);
-    text += ", value " + detail::hex(ring.breach.value) + '\n';
-  }
+  if (ring.breach) text += "  broken: " + to_text(ring.breach) + '\n';
   if (ring.offender) detail::text_of(text, "offending chain", *ring.offender);
   for (const chain_snapshot& each : ring.chains) detail::text_of(text, "chain", each);
   if (ring.chains_left_out != 0) text += "  " + number(ring.chains_left_out) + " more chains\n";

@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <vkring/ring/fault.hpp>
 #include <vkring/ring/shared.hpp>
 
@@ -27,6 +29,31 @@ struct queue_health {
     return !tx && !rx && !tx_device && !rx_device && !interface_gone && !stalled;
   }
 };
+
+/// What is wrong, as in `queue pair 0, tx: descriptor 5: address_refused, value 0x1000, says the
+/// device`; several things have "; " between them. `queue pair 0: good` if nothing is.
+/// Allocation: the text.
+[[nodiscard]] inline std::string to_text(const queue_health& health) {
+  std::string text = "queue pair " + std::to_string(health.pair);
+  if (health.good()) return text + ": good";
+  std::string_view between = ", ";
+  const auto add = [&](std::string_view what) {
+    text += between;
+    text += what;
+    between = "; ";
+  };
+  const auto add_breach = [&](std::string_view ring, const ring_breach& breach,
+                              std::string_view who) {
+    if (breach) add(std::string(ring) + ": " + to_text(breach) + std::string(who));
+  };
+  add_breach("tx", health.tx, "");
+  add_breach("tx", health.tx_device, ", says the device");
+  add_breach("rx", health.rx, "");
+  add_breach("rx", health.rx_device, ", says the device");
+  if (health.stalled) add("tx: stalled, frames wait and none is taken");
+  if (health.interface_gone) add("the interface was deleted");
+  return text;
+}
 
 /// Chains that the device side of a ring has not returned, by the indices that both sides show.
 template <class Ring>

@@ -213,12 +213,13 @@ class basic_vhost_backend {
     // All but the binding.
     result<void> prepare(const worker_queue<Layout>& served, const feature_set& agreed,
                          std::span<const vhost_abi::memory_region> regions,
-                         std::chrono::microseconds busyloop) {
+                         const vhost_busyloop& busyloop) {
       queue = served;
       if (auto done = device.set_features(agreed); !done) return done;
       if (auto done = device.set_mem_table(regions); !done) return done;
       for (const vhost_ring which : both) {
-        if (auto done = prepare(which, busyloop); !done) return done;
+        const auto looking = which == vhost_ring::tx ? busyloop.tx : busyloop.rx;
+        if (auto done = prepare(which, looking); !done) return done;
       }
       return {};
     }
@@ -301,7 +302,7 @@ class basic_vhost_backend {
   std::vector<served_pair> pairs_;
   feature_set features_;
   memory_table table_;
-  std::chrono::microseconds busyloop_{0};
+  vhost_busyloop busyloop_;
 };
 
 }  // namespace vkring::inline v0

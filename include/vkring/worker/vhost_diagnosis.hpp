@@ -20,7 +20,8 @@ namespace vkring::inline v0 {
 /// returned, by the rules of vkring's own device side, and changes nothing.
 ///
 /// `ring_fault::device_error` when they are all in order by now, or when what is wrong is none of the
-/// ring's: memory of the table that is no longer mapped. Allocation: some, for the walk.
+/// ring's: memory of the table that is no longer mapped. Its value is the head of the oldest of them,
+/// which is the one that vhost-net did not get past. Allocation: some, for the walk.
 template <class Layout>
 [[nodiscard]] ring_breach diagnose(const typename Layout::ring_type& ring, ring_options options,
                                    const memory_table& table, vhost_ring which) {
@@ -41,7 +42,9 @@ template <class Layout>
     return !found;
   });
   if (!found) found = walker.breach();
-  return found ? found : ring_breach{ring_fault::device_error, position, 0};
+  if (found) return found;
+  const auto slot = options.start.slot(static_cast<std::uint16_t>(ring.size() - 1));
+  return {ring_fault::device_error, position, direct::load(ring.avail_entries()[slot])};
 }
 
 }  // namespace vkring::inline v0

@@ -13,6 +13,14 @@
 
 namespace vkring::inline v0 {
 
+/// How long vhost-net looks for more work after a ring ran dry, before it sleeps: for more to send, and
+/// for more from the kernel. It looks at both meanwhile, and an idle device costs a CPU for that long
+/// after each frame.
+struct vhost_busyloop {
+  std::chrono::microseconds rx{0};
+  std::chrono::microseconds tx{0};
+};
+
 /// How vhost-net serves a device. As it is: as the kernel likes.
 struct vhost_options {
   std::string path = std::string(vhost_net::default_path);
@@ -21,9 +29,7 @@ struct vhost_options {
   std::vector<int> cpus = {};
   /// The scheduler class of those threads; none: the kernel's choice.
   std::optional<thread_schedule> schedule = {};
-  /// How long they look for more work before they sleep; an idle device then costs a CPU for that
-  /// long after each frame.
-  std::chrono::microseconds busyloop{0};
+  vhost_busyloop busyloop = {};
   /// Kernel threads or tasks of this process; none: the kernel's choice. Since Linux 6.17, and in
   /// some older ones.
   std::optional<vhost_owner_mode> owner_mode = {};
