@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include <algorithm>
 #include <array>
 #include <catch2/catch.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "support/bpf.hpp"
 #include "support/device_bed.hpp"
 #include "support/skip.hpp"
 #include "vkring/device.hpp"
@@ -52,8 +54,10 @@ std::vector<backend_kind> backends() {
   return all;
 }
 
-// Has the kernel's end send `count` frames over as many flows, and counts what comes to each pair.
-std::array<std::size_t, pairs> spread(device_bed& bed, std::uint32_t count) {
+// Has the kernel's end send `count` frames over as many flows or over one, and counts what comes to each
+// pair. With `steered`, it has to be the one that the number of the frame says.
+std::array<std::size_t, pairs> spread(device_bed& bed, std::uint32_t count, bool one_flow = false,
+                                      bool steered = false) {
   std::array<std::size_t, pairs> came{};
   std::vector<bool> seen(count);
   std::size_t all = 0;
@@ -64,13 +68,15 @@ std::array<std::size_t, pairs> spread(device_bed& bed, std::uint32_t count) {
         REQUIRE(number < count);
         REQUIRE_FALSE(seen[number]);
         seen[number] = true;
+        if (steered) REQUIRE(pair == number % pairs);
         ++came[pair];
         ++all;
       }
     }
   };
   for (std::uint32_t i = 0; i < count; ++i) {
-    REQUIRE(bed.wire.send(flow_frame(static_cast<std::uint16_t>(i), i)) == 0);
+    const auto flow = static_cast<std::uint16_t>(one_flow ? 3 : i);
+    REQUIRE(bed.wire.send(flow_frame(flow, i)) == 0);
     look();
   }
   CHECK(eventually([&] { return look(), all == count; }));
@@ -152,6 +158,37 @@ TEST_CASE("device queues: none at all, and the interface goes meanwhile") {
     CHECK_FALSE(bed.it.enabled(0));
     bed.it.close();
     CHECK(bed.pool->available() == bed.pool->size());
+  }
+}
+
+TEST_CASE("device queues: a program steers, and without it the flow does again") {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  const fd by_number = load_byte_at(static_cast<int>(flow_frame(0, 0).size()) - 1);
+  const fd to_last = load_constant(pairs - 1);
+  if (!by_number || !to_last) return skip(no_bpf);
+  const auto used = [](const std::array<std::size_t, pairs>& came) {
+    return std::count_if(came.begin(), came.end(), [](std::size_t n) { return n != 0; });
+  };
+  for (const backend_kind backend : backends()) {
+    device_bed bed(*ns, config_of(backend), {}, ipv4);
+    CAPTURE(bed.it.backend());
+    CHECK(used(spread(bed, 64, true)) == 1);
+    REQUIRE(bed.it.set_steering(by_number.get()));
+    for (const bool one_flow : {true, false}) {
+      CHECK(spread(bed, 64, one_flow, true) == std::array<std::size_t, pairs>{16, 16, 16, 16});
+    }
+    REQUIRE(bed.it.set_steering(to_last.get()));  // in the place of the other
+    CHECK(spread(bed, 64) == std::array<std::size_t, pairs>{0, 0, 0, 64});
+    // The program chooses among the pairs that are enabled.
+    REQUIRE(bed.it.set_enabled(0, false));
+    const auto without_first = spread(bed, 64);
+    CHECK(without_first[0] == 0);
+    CHECK(used(without_first) == 1);
+    REQUIRE(bed.it.set_enabled(0, true));
+    REQUIRE(bed.it.set_steering(-1));
+    CHECK(used(spread(bed, 64, true)) == 1);
+    CHECK(used(spread(bed, 64)) > 1);
   }
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "vkring/kernel/tap.hpp"
 
-#include <linux/bpf.h>
 #include <netinet/in.h>
 #include <sys/utsname.h>
 
@@ -13,12 +12,15 @@
 #include <string>
 #include <vector>
 
+#include "support/bpf.hpp"
 #include "support/private_netns.hpp"
 #include "support/skip.hpp"
 
 // What an open queue can be asked and told: each ioctl, its refusals, and its effect on frames.
 
 using namespace vkring;
+using test::load_constant;
+using test::no_bpf;
 using test::private_netns;
 using test::skip;
 
@@ -81,18 +83,6 @@ int next_mark(const tap& queue) {
     if (frame[12] == 0x88 && frame[13] == 0xb5) return frame[14];
   }
   return -1;
-}
-
-// `r0 = value; exit`
-fd load_program(int value) {
-  const bpf_insn program[] = {{BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, value},
-                              {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}};
-  bpf_attr attributes{};
-  attributes.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
-  attributes.insns = reinterpret_cast<std::uint64_t>(program);
-  attributes.insn_cnt = 2;
-  attributes.license = reinterpret_cast<std::uint64_t>("BSD");
-  return fd(static_cast<int>(::syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes)));
 }
 
 // 602 for 6.2.
@@ -258,9 +248,9 @@ TEST_CASE("tap: queues are detached and attached again") {
 TEST_CASE("tap: a BPF program chooses the queue, and another one drops frames") {
   const auto ns = private_netns();
   if (!ns) return skip(no_netns);
-  const fd to_second = load_program(1);
-  const fd drop = load_program(0);
-  if (!to_second || !drop) return skip("may not load BPF programs");
+  const fd to_second = load_constant(1);
+  const fd drop = load_constant(0);
+  if (!to_second || !drop) return skip(no_bpf);
   const auto queues = tap::open_queues({.netns_fd = ns->fd()}, 2).value();
   interface_flags(*ns, "tap0", up);
 
