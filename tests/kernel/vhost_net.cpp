@@ -88,10 +88,14 @@ TEST_CASE("vhost-net: control calls, and what this kernel does not know") {
   CHECK(device->set_vring_call(vhost_ring::rx, -1));
   CHECK(device->set_log_fd(-1));
 
-  CHECK(reason(device->set_mem_table(std::vector<vhost_abi::memory_region>(1))) == EINVAL);
-  const std::vector<vhost_abi::memory_region> many(4096, {0x1000, 0x1000, 0x1000});
-  CHECK(reason(device->set_mem_table(many)) == E2BIG);
-  CHECK(reason(device->set_backend(vhost_ring::tx, device->fd())) == EFAULT);  // no rings yet
+  CHECK(reason(device->set_backend(vhost_ring::tx, device->fd())) == EFAULT);  // no memory yet
+  std::vector<vhost_abi::memory_region> many(4096);
+  for (std::uint64_t at = 0; auto& each : many) each = {at += 0x1000, 0x1000, at};
+  CHECK(device->set_mem_table(std::span(many).first(64)));
+  const auto too_many = device->set_mem_table(many);
+  CHECK(reason(too_many) == E2BIG);
+  CHECK(too_many.error().message().find("raise max_mem_regions of the module") !=
+        std::string::npos);
 
   child other(
       [&](auto say) { say(std::to_string(reason(device->set_vring_num(vhost_ring::rx, 1)))); });
@@ -115,6 +119,74 @@ TEST_CASE("vhost-net: a TUN without a limit on its send buffer is not bound") {
           "its send buffer: give it one with TUNSETSNDBUF)");
     CHECK(tun.set_sndbuf(4096));
   }
+}
+
+TEST_CASE("vhost-net: an impossible memory table is refused, and the one before stays") {
+  auto device = open_device();
+  if (!device) return skip(no_vhost);
+  REQUIRE(device->set_owner());
+  using table = std::vector<vhost_abi::memory_region>;
+  constexpr std::uint64_t top = ~std::uint64_t{0};
+  const auto refusal = [&](const table& regions) {
+    const auto done = device->set_mem_table(regions);
+    return done ? std::string("taken") : done.error().message();
+  };
+  const std::string before = "VHOST_SET_MEM_TABLE /dev/vhost-net: Invalid argument (";
+  const std::string empty = before + "a region needs at least one byte)";
+  const std::string wraps = before + "a region ends at or below 2^64)";
+  const std::string overlap = before + "two regions overlap)";
+  CHECK(refusal({{0, 0, 0}}) == empty);
+  CHECK(refusal({{0x1000, 0x1000, 0x1000}, {0x9000, 0, 0x9000}}) == empty);
+  CHECK(refusal({{top - 0xffe, 0x1000, 0x1000}}) == wraps);
+  CHECK(refusal({{0x1000, 0x1000, top - 0xffe}}) == wraps);
+  CHECK(refusal({{0x1000, top, 0x1000}}) == wraps);
+  CHECK(refusal({{0x1000, 0x1001, 0x1000}, {0x2000, 0x1000, 0x8000}}) == overlap);
+  CHECK(refusal({{0x2000, 0x1000, 0x8000}, {0x1000, 0x1001, 0x1000}}) == overlap);
+  CHECK(refusal({{0x1000, 0x1000, 0x1000}, {0x1000, 0x1000, 0x8000}}) == overlap);
+  CHECK(refusal({{0x1000, 0x9000, 0x1000}, {0x3000, 0x1000, 0x8000}}) == overlap);
+  CHECK(refusal({{0x1000, 0x1000, 0x1000}, {0x2000, 0x1000, 0x1000}}) == "taken");
+  CHECK(refusal({}) == "taken");
+}
+
+TEST_CASE("vhost-net: what is no queue, no eventfd or not open at all is refused") {
+  auto device = open_device();
+  if (!device) return skip(no_vhost);
+  auto ns = quiet_netns();
+  if (!ns) return skip("may not make network namespaces");
+  const auto memory = region::make(2 * split_ring::bytes(8)).value();
+  REQUIRE(device->set_owner());
+  REQUIRE(device->set_features({feature::version_1}));
+  const auto at = [](const void* where) { return reinterpret_cast<std::uintptr_t>(where); };
+  const std::vector<vhost_abi::memory_region> table{
+      {at(memory.bytes().data()), memory.bytes().size(), at(memory.bytes().data())}};
+  REQUIRE(device->set_mem_table(table));
+  const split_ring ring = split_ring::place(memory.bytes(), 8);
+  REQUIRE(device->set_vring_num(vhost_ring::tx, 8));
+  REQUIRE(device->set_vring_addr(
+      vhost_ring::tx, {at(ring.descriptors()), at(&ring.avail_flags()), at(&ring.used_flags())}));
+
+  const fd nothing_attached(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+  const fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  const fd udp(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const fd cooked(::socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  for (const int other : {null.get(), udp.get(), cooked.get(), device->fd(), 999, -2}) {
+    CAPTURE(other);
+    const auto refused = device->set_backend(vhost_ring::tx, other);
+    CHECK(reason(refused) == ENOTSOCK);
+    CHECK(refused.error().message().find("neither a queue of a TAP nor a raw packet socket") !=
+          std::string::npos);
+  }
+  const auto empty = device->set_backend(vhost_ring::tx, nothing_attached.get());
+  CHECK(reason(empty) == EINVAL);
+  CHECK(empty.error().message().find("no interface is attached") != std::string::npos);
+  CHECK(reason(device->set_vring_kick(vhost_ring::tx, 999)) == EBADF);
+  const auto no_event = device->set_vring_call(vhost_ring::tx, null.get());
+  CHECK(reason(no_event) == EINVAL);
+  CHECK(no_event.error().message().find("it is no eventfd") != std::string::npos);
+  CHECK(reason(device->set_vring_err(vhost_ring::tx, 999)) == EBADF);
+  // None of them did harm.
+  const auto port = tap::open({.name = "vkt%d", .netns_fd = ns->fd()}).value();
+  CHECK(device->set_backend(vhost_ring::tx, port.fd()));
 }
 
 TEST_CASE("vhost-net: a frame from user space reaches the interface") {

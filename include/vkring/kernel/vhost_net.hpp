@@ -4,6 +4,7 @@
 
 // vhost-net: the kernel's own server for the far end of the rings, one member for each ioctl.
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -124,13 +125,12 @@ class basic_vhost_net {
   result<void> reset_owner() { return value(vhost_abi::reset_owner, "VHOST_RESET_OWNER"); }
 
   /// The memory that descriptors may point into. The rings themselves need not be part of it.
-  /// Errors: E2BIG for more regions than the module takes; EINVAL for an empty one, which the kernel
-  /// takes for all of the address space at address 0.
+  /// Errors: E2BIG for more regions than the module takes; EINVAL for one that is empty, which the
+  /// kernel takes for all of the address space at address 0, that ends beyond 2^64, or that overlaps
+  /// another, of which the kernel would take either.
   result<void> set_mem_table(std::span<const vhost_abi::memory_region> regions) {
-    for (const vhost_abi::memory_region& each : regions) {
-      if (each.size == 0) {
-        return fail(EINVAL, "VHOST_SET_MEM_TABLE", name_, "a region needs at least one byte");
-      }
+    if (const std::string_view wrong = broken_table_rule(regions); !wrong.empty()) {
+      return fail(EINVAL, "VHOST_SET_MEM_TABLE", name_, wrong);
     }
     const vhost_abi::memory_head head{static_cast<std::uint32_t>(regions.size())};
     std::vector<std::byte> table(sizeof head + regions.size_bytes());
@@ -350,6 +350,26 @@ class basic_vhost_net {
     return fail(EINVAL, "VHOST_NET_SET_BACKEND", name_,
                 std::string(request.name) +
                     " is a TUN without a limit on its send buffer: give it one with TUNSETSNDBUF");
+  }
+
+  // The rule that a memory table breaks, in words; empty if it breaks none.
+  static std::string_view broken_table_rule(std::span<const vhost_abi::memory_region> regions) {
+    std::vector<vhost_abi::memory_region> sorted(regions.begin(), regions.end());
+    std::sort(sorted.begin(), sorted.end(),
+              [](const auto& a, const auto& b) { return a.guest < b.guest; });
+    const vhost_abi::memory_region* before = nullptr;
+    for (const vhost_abi::memory_region& each : sorted) {
+      const std::uint64_t last = each.size - 1;
+      if (each.size == 0) return "a region needs at least one byte";
+      if (each.guest + last < each.guest || each.host + last < each.host) {
+        return "a region ends at or below 2^64";
+      }
+      if (before != nullptr && each.guest - before->guest < before->size) {
+        return "two regions overlap";
+      }
+      before = &each;
+    }
+    return {};
   }
 
   [[nodiscard]] static vhost_abi::vring_state state_of(vhost_ring ring,
