@@ -91,6 +91,17 @@ struct listening_sys : posix {
   }
 };
 
+// Remembers what the last TAP was opened with.
+struct noting_sys : posix {
+  static inline std::uint16_t flags = 0;
+
+  static int ioctl(int fd, unsigned long request, void* argument) noexcept {
+    if (request == tun_abi::tunsetiff) flags = static_cast<tun_abi::ifreq*>(argument)->flags;
+    return posix::ioctl(fd, request, argument);
+  }
+};
+using noting_device = basic_device<split, buffer_pool, noting_sys>;
+
 }  // namespace
 
 TEST_CASE("vhost-net device: every combination of ring features carries frames both ways") {
@@ -152,6 +163,23 @@ TEST_CASE("vhost-net device: what was sent before it closes arrives") {
     CHECK(bed.pool->available() == bed.pool->size());
     for (std::uint32_t i = 0; i < count; ++i) REQUIRE(bed.wire.next_number() == i);
     REQUIRE(control.remove());
+  }
+}
+
+TEST_CASE("vhost-net device: the stack takes its frames in batches, and the worker's as they come") {
+  if (!is_here()) return skip(no_vhost);
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  for (const backend_kind backend : {backend_kind::vhost, backend_kind::worker}) {
+    noting_device::config config;
+    config.backend = backend;
+    config.name = "vkt%d";
+    config.netns = path_of(*ns);
+    const auto pool = buffer_pool::make().value();
+    basic_device_bed<noting_device> bed(*ns, pool,
+                                        noting_device::open(std::move(config), pool).value());
+    CHECK(((noting_sys::flags & tun_abi::iff_napi) != 0) == (backend == backend_kind::vhost));
+    CHECK(bed.to_kernel(0, 1000, 1400) == "");
   }
 }
 

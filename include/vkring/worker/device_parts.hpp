@@ -210,6 +210,9 @@ struct device_parts {
     options.mode = wanted.mode;
     options.limit = wanted.limit;
     options.multi_queue = several_queues(wanted.wanted);
+    // vhost-net hands over frames in batches, which the stack then takes as such. The worker's come
+    // one by one, and would only make a detour.
+    options.napi = vhost.has_value();
     options.owner = wanted.owner;
     options.group = wanted.group;
     options.netns_fd = where ? where->fd() : -1;
