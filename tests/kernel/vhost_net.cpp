@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "vkring/kernel/vhost_net.hpp"
 
+#include <bit>
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <climits>
@@ -61,6 +62,9 @@ TEST_CASE("vhost-net: control calls, and what this kernel does not know") {
   const auto early = device->set_vring_num(vhost_ring::tx, 256);
   CHECK(reason(early) == EPERM);
   CHECK(early.error().message().find("needs set_owner first") != std::string::npos);
+  CHECK(reason(device->vring_big_endian(vhost_ring::rx)) == EPERM);
+  CHECK(reason(device->set_vring_big_endian(vhost_ring::rx, false)) == EPERM);
+  CHECK(device->backend_features().value() == 2);
   const auto mode = device->owner_mode();
   CHECK((mode || reason(mode) == ENOTSUP));
 
@@ -69,6 +73,13 @@ TEST_CASE("vhost-net: control calls, and what this kernel does not know") {
   CHECK(reason(again) == EBUSY);
   CHECK(again.error().message().find("opens a device of its own") != std::string::npos);
   CHECK(reason(device->set_features({feature::version_1, feature::guest_tso4})) == EOPNOTSUPP);
+  CHECK(device->features().value() == offered);  // with an owner the kernel says no in another way
+  const auto mode_now = device->set_owner_mode(vhost_owner_mode::kthread);
+  CHECK(reason(mode_now) == (mode ? EBUSY : ENOTSUP));
+  // Beyond bit 63.
+  const auto tunnels =
+      device->set_features({feature::version_1, feature::guest_udp_tunnel_gso});
+  CHECK(reason(tunnels) == (offered.contains(feature::guest_udp_tunnel_gso) ? 0 : ENOTSUP));
   CHECK(device->set_features({feature::version_1, feature::event_idx}));
 
   CHECK(reason(device->set_vring_num(vhost_ring::tx, 300)) == EINVAL);
@@ -82,8 +93,10 @@ TEST_CASE("vhost-net: control calls, and what this kernel does not know") {
   CHECK(reason(device->set_busyloop_timeout(vhost_ring::tx, -1us)) == EINVAL);
   const auto order = device->vring_big_endian(vhost_ring::rx);
   CHECK((order || reason(order) == ENOTSUP));
+  CHECK(reason(device->set_vring_big_endian(vhost_ring::rx, false)) == reason(order));
   CHECK(device->backend_features().value() == 2);
   CHECK(device->set_backend_features(2));
+  CHECK(reason(device->set_backend_features(std::uint64_t{1} << 40)) == ENOTSUP);
   CHECK(reason(device->set_vring_kick(vhost_ring::rx, device->fd())) == EINVAL);
   CHECK(device->set_vring_call(vhost_ring::rx, -1));
   CHECK(device->set_log_fd(-1));
@@ -97,9 +110,17 @@ TEST_CASE("vhost-net: control calls, and what this kernel does not know") {
   CHECK(too_many.error().message().find("raise max_mem_regions of the module") !=
         std::string::npos);
 
-  child other(
-      [&](auto say) { say(std::to_string(reason(device->set_vring_num(vhost_ring::rx, 1)))); });
-  CHECK(other.hear_all() == std::to_string(EPERM));
+  child other([&](auto say) {
+    const std::uint64_t number = 1;
+    for (const int each : {reason(device->set_vring_num(vhost_ring::rx, 1)),
+                           reason(device->set_log_base(&number)), reason(device->reset_owner()),
+                           reason(device->vring_big_endian(vhost_ring::rx)),
+                           reason(device->set_owner()), reason(device->features())}) {
+      say(std::to_string(each) + ' ');
+    }
+  });
+  const std::string eperm = std::to_string(EPERM) + ' ';
+  CHECK(other.hear_all() == eperm + eperm + eperm + eperm + std::to_string(EBUSY) + " 0 ");
   CHECK(device->reset_owner());
 }
 
@@ -237,4 +258,89 @@ TEST_CASE("vhost-net: a frame from user space reaches the interface") {
   CHECK(eventually([&] { return link.read().value().counters.rx_packets == before + 1; }));
   REQUIRE(device->set_backend(vhost_ring::tx, -1));
   CHECK(device->vring_base(vhost_ring::tx).value() == 1);
+}
+
+namespace {
+
+// One ring of a device with a TAP behind it, and a buffer of a page; the device knows them by addresses
+// from `base` on.
+struct one_ring {
+  static constexpr std::uint64_t base = 0x100000;
+  static constexpr std::uint16_t size = 8;
+  static constexpr std::size_t page = 4096;
+
+  vhost_net device = vhost_net::open().value();
+  tap port;
+  tap_wire wire;
+  region memory = region::make(2 * page).value();
+  split_ring ring = split_ring::place(memory.bytes(), size);
+  std::byte* buffer = memory.bytes().data() + page;
+  event_fd kick = event_fd::create().value();
+  virtqueue<split, driver_side, std::uint64_t> queue{ring, {.size = size}};
+
+  explicit one_ring(const netns& ns)
+      : port(tap::open({.name = "vkt%d", .netns_fd = ns.fd()}).value()),
+        wire(ns, static_cast<int>(port.index().value())) {
+    REQUIRE(net_link::open(port.name(), ns).value().set_up(true));
+    REQUIRE(device.set_owner());
+    REQUIRE(port.set_header_size(12));
+  }
+
+  [[nodiscard]] std::uint64_t known_as(const void* at) const {
+    return base + static_cast<std::uint64_t>(static_cast<const std::byte*>(at) -
+                                             memory.bytes().data());
+  }
+  // All but features, memory and the binding.
+  void describe(vhost_ring which, const vhost_ring_addresses& at) {
+    REQUIRE(device.set_vring_num(which, size));
+    REQUIRE(device.set_vring_base(which, 0));
+    REQUIRE(device.set_vring_addr(which, at));
+    REQUIRE(device.set_vring_kick(which, kick.fd()));
+  }
+  void offer(std::uint32_t bytes, bool writable) {
+    const chain_buffer chain{known_as(buffer), bytes, writable};
+    REQUIRE(queue.try_add({&chain, 1}, 7));
+    queue.publish();
+    kick.signal();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("vhost-net: the dirty log shows what the device has written") {
+  if (!open_device()) return skip(no_vhost);
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  one_ring it(*ns);
+  const auto logged = event_fd::create().value();
+  std::vector<std::uint64_t> log(64);  // of 4096 pages from address 0 on
+  const auto at = [](const void* where) { return reinterpret_cast<std::uintptr_t>(where); };
+  const auto page_of = [&](const void* where) {
+    const std::uint64_t page = it.known_as(where) / one_ring::page;
+    return (log[page / 64] >> page % 64 & 1) != 0;
+  };
+  REQUIRE(it.device.set_features({feature::version_1, feature::vhost_log_all}));
+  const std::vector<vhost_abi::memory_region> table{
+      {one_ring::base, it.memory.bytes().size(), at(it.memory.bytes().data())}};
+  REQUIRE(it.device.set_mem_table(table));
+  REQUIRE(it.device.set_log_base(log.data()));
+  REQUIRE(it.device.set_log_fd(logged.fd()));
+  it.describe(vhost_ring::rx, {.descriptors = at(it.ring.descriptors()),
+                               .available = at(&it.ring.avail_flags()),
+                               .used = at(&it.ring.used_flags()),
+                               .log = it.known_as(&it.ring.used_flags()),
+                               .logs_writes = true});
+  REQUIRE(it.device.set_backend(vhost_ring::rx, it.port.fd()));
+  CHECK_FALSE(page_of(it.buffer));
+  it.offer(one_ring::page, true);
+  REQUIRE(it.wire.send(numbered_frame(1, 100)) == 0);
+  REQUIRE(eventually([&] { return it.queue.used_pending(1) == 1; }));
+  CHECK(number_of(std::span(it.buffer + 12, 100)) == 1);
+  CHECK(eventually([&] { return page_of(it.buffer); }));
+  CHECK(page_of(&it.ring.used_flags()));
+  CHECK(logged.drain() != 0);
+  REQUIRE(it.device.set_backend(vhost_ring::rx, -1));
+  std::size_t dirty = 0;
+  for (const std::uint64_t word : log) dirty += static_cast<std::size_t>(std::popcount(word));
+  CHECK(dirty == 2);
 }

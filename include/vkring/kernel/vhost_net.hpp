@@ -417,7 +417,8 @@ class basic_vhost_net {
   }
 
   // An ioctl that a kernel may not know. It then takes the first word of the argument for the index of
-  // a ring, and answers by that; without an owner it says EPERM, which it never does to one it knows.
+  // a ring, and answers by that; without an owner it says EPERM, which it never does to one it knows,
+  // but for those that a kernel may be built without: these do need an owner.
   template <class T>
   result<void> optional(unsigned long request, std::string_view operation, std::string_view since,
                         T& argument) const {
@@ -429,6 +430,7 @@ class basic_vhost_net {
       case EPERM:
       case EINVAL:
       case EOPNOTSUPP:
+        if (since.empty() && done.error().code.value() == EPERM) return done;
         return fail(ENOTSUP, operation, name_,
                     since.empty() ? std::string("this kernel was built without it")
                                   : "this kernel does not know it (Linux " + std::string(since) +
