@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "vkring/kernel/vhost_net.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <catch2/catch.hpp>
 #include <chrono>
@@ -303,6 +304,9 @@ struct one_ring {
     queue.publish();
     kick.signal();
   }
+  bool came_back() {
+    return queue.reclaim(1, [](std::uint64_t token) { return token == 7; }) == 1;
+  }
 };
 
 }  // namespace
@@ -343,4 +347,71 @@ TEST_CASE("vhost-net: the dirty log shows what the device has written") {
   std::size_t dirty = 0;
   for (const std::uint64_t word : log) dirty += static_cast<std::size_t>(std::popcount(word));
   CHECK(dirty == 2);
+}
+
+TEST_CASE("vhost-net: with ACCESS_PLATFORM it asks where memory is, and goes on when it is told") {
+  if (!open_device()) return skip(no_vhost);
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  one_ring it(*ns);
+  if (!it.device.features().value().contains(feature::access_platform)) {
+    return skip("vhost-net without ACCESS_PLATFORM");
+  }
+  REQUIRE(it.device.set_backend_features(2));
+  REQUIRE(it.device.set_features({feature::version_1, feature::access_platform}));
+  REQUIRE(it.device.set_mem_table({}));  // there has to be one
+  CHECK(reason(it.device.asked()) == EAGAIN);
+  it.describe(vhost_ring::tx, {.descriptors = it.known_as(it.ring.descriptors()),
+                               .available = it.known_as(&it.ring.avail_flags()),
+                               .used = it.known_as(&it.ring.used_flags())});
+  const auto tell_of = [&](std::uint64_t page) {
+    const auto host = reinterpret_cast<std::uintptr_t>(it.memory.bytes().data());
+    return it.device.tell({vhost_translation::kind::update, page, one_ring::page,
+                           host + (page - one_ring::base), true, true});
+  };
+  // To bind a ring it reads from it, and does not wait for an answer.
+  CHECK(reason(it.device.set_backend(vhost_ring::tx, it.port.fd())) == EFAULT);
+  REQUIRE(tell_of(one_ring::base));
+  REQUIRE(it.device.set_backend(vhost_ring::tx, it.port.fd()));
+
+  std::vector<std::uint64_t> misses;
+  const auto page_at = [](std::uint64_t address) { return address & ~(one_ring::page - 1); };
+  // Answers for the page that is asked about, and no other.
+  const auto answer = [&] {
+    const auto asked = it.device.asked();
+    if (!asked) return;
+    REQUIRE(asked->type == vhost_translation::kind::miss);
+    const std::uint64_t page = page_at(asked->address);
+    REQUIRE(page - one_ring::base < it.memory.bytes().size());
+    misses.push_back(page);
+    REQUIRE(tell_of(page));
+  };
+  const auto asked_for_buffer = [&] {
+    return std::count(misses.begin(), misses.end(), it.known_as(it.buffer)) != 0;
+  };
+  std::memset(it.buffer, 0, 12);
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    CAPTURE(i);
+    const frame_bytes frame = numbered_frame(i, 100);
+    std::memcpy(it.buffer + 12, frame.data(), frame.size());
+    it.offer(12 + 100, false);
+    // What it was told it remembers, until it is told to forget.
+    const bool forgot = i != 1;
+    REQUIRE(eventually([&] {
+      if (forgot) answer();
+      return it.came_back();
+    }));
+    std::int64_t got = -1;
+    CHECK(eventually([&] { return (got = it.wire.next_number()) != -1; }));
+    CHECK(got == i);
+    if (forgot) CHECK(asked_for_buffer());
+    misses.clear();
+    if (i == 1) {
+      while (it.device.asked()) {  // the same again, perhaps: it does not wait for the answer
+      }
+      REQUIRE(it.device.tell({vhost_translation::kind::invalidate, it.known_as(it.buffer),
+                              one_ring::page, 0, false, false}));
+    }
+  }
+  CHECK(reason(it.device.tell({vhost_translation::kind::update, 0, 0, 0, true, true})) != 0);
 }
