@@ -114,6 +114,7 @@ class ring_bed {
       table.add_at(each.guest, {each.host, each.size}).value();
     }
     tables_address = table.add(tables.bytes()).value();
+    options.rules.memory = &table;
   }
   ring_bed(const ring_bed&) = delete;
   ring_bed& operator=(const ring_bed&) = delete;

@@ -234,6 +234,12 @@ TEST_CASE("tx segments: what must not be sent is dropped, and its token is back 
   drop(std::vector<segment>(8, good), drop_reason::too_large);
   drop(std::vector<segment>(2, {bed.tables_address, 0x80000000}), drop_reason::too_large);
   drop(std::array<segment, 1>{{{bed.tables_address, 0xfffffff4}}}, drop_reason::too_large);
+  const std::uint64_t end = bed.tables_address + bed.tables.bytes().size();
+  for (const segment bad : {segment{end, 16}, segment{end - 8, 16}, segment{0, 16},
+                            segment{~std::uint64_t{0} - 8, 16}, segment{bed.tables_address - 1, 16}}) {
+    CAPTURE(bad.address);
+    drop(std::array{good, bad}, drop_reason::unreachable);
+  }
   frame last = bed.make(pattern(1, 60));
   drop({&good, 1}, drop_reason::no_buffer);
   CHECK(bed.kicks == 0);

@@ -110,7 +110,7 @@ TEST_CASE("tx: a header that must not be sent is dropped for its fault") {
     std::array<frame, 2> burst{bed.make(pattern(1, each.size), each.header),
                                bed.make(pattern(2, 60))};
     CHECK(bed.queue.send(burst) == 2);
-    const std::array<segment, 1> segments{{{bed.tables_address, each.size}}};
+    const std::array<segment, 1> segments{{{pool->regions()[0].guest, each.size}}};
     CHECK(bed.queue.send(segments, each.header, 77));
     std::array<std::uint64_t, 2> tokens;
     CHECK(bed.queue.finished(tokens) == 1);

@@ -21,6 +21,7 @@ enum class drop_reason : std::uint8_t {
   too_short,       ///< fewer bytes than the link layer's header
   too_large,       ///< more buffers than a chain of this ring can have, or 4 GiB
   no_buffer,       ///< no buffer for the header of segments that were sent
+  unreachable,     ///< segments in memory that the device does not know of
   header,
 };
 
@@ -46,6 +47,8 @@ inline constexpr std::size_t drop_reasons =
       return "too_large";
     case drop_reason::no_buffer:
       return "no_buffer";
+    case drop_reason::unreachable:
+      return "unreachable";
     case drop_reason::header:
       break;
   }

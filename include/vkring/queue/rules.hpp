@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <vkring/memory/buffer_source.hpp>
+#include <vkring/memory/table.hpp>
 #include <vkring/net/header.hpp>
 
 namespace vkring::inline v0 {
@@ -18,6 +19,8 @@ struct frame_rules {
   std::uint32_t min_size = shortest_frame(link);  ///< shorter ones are dropped, on both sides
   bool mergeable = false;                         ///< rx: a frame may lie in several buffers
   frame_offloads offloads{};                      ///< what the header of a frame may ask for
+  /// What segments may lie in; null: whoever sends them knows.
+  const memory_table* memory = nullptr;
 };
 static_assert(tunnel_header_size <= header_reserve);
 

@@ -107,6 +107,8 @@ class tx_queue {
       reason = drop_reason::too_short;
     } else if (!fits(segments.size() + 1, size)) {
       reason = drop_reason::too_large;
+    } else if (!all_reachable(segments)) {
+      reason = drop_reason::unreachable;
     } else if (fault = check_tx_header(header, size, rules_.offloads, rules_.link);
                fault == header_fault::none) {
       return send_segments(segments, header, token, size);
@@ -242,6 +244,13 @@ class tx_queue {
   // Whether a chain can carry that many buffers with that many bytes and a header.
   [[nodiscard]] bool fits(std::size_t buffers, std::uint64_t size) const noexcept {
     return buffers <= chain_.size() && size <= UINT32_MAX - rules_.header_size;
+  }
+
+  [[nodiscard]] bool all_reachable(std::span<const segment> segments) const noexcept {
+    return rules_.memory == nullptr || std::ranges::all_of(segments, [&](const segment& each) {
+             return rules_.memory->translate(each.address, each.length, memory_access::read).size() ==
+                    each.length;
+           });
   }
 
   bool consume(frame& f, drop_reason reason) noexcept {

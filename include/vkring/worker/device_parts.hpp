@@ -132,6 +132,7 @@ struct device_parts {
   link_state state;  // before anything was set
   std::optional<basic_link_events<Sys>> link_events;  // with vhost-net, which says nothing of those
   std::optional<basic_region<Sys>> rings;
+  std::optional<memory_table> table;  // the rings, and the source's memory
   std::optional<basic_event_fd<Sys>> error;  // the worker's
   std::vector<std::unique_ptr<pair_type>> pairs;
   std::vector<bool> enabled;
@@ -169,9 +170,9 @@ struct device_parts {
     if (auto done = open_link(wanted, where); !done) return done;
     if (auto done = agree(wanted); !done) return done;
     if (auto done = configure_taps(); !done) return done;
-    memory_table table(vhost ? vhost_max_regions<Sys>() : memory_table::default_max_regions);
-    if (auto done = make_rings(want, table); !done) return done;
-    if (auto done = start(wanted, table); !done) return done;
+    table.emplace(vhost ? vhost_max_regions<Sys>() : memory_table::default_max_regions);
+    if (auto done = make_rings(want); !done) return done;
+    if (auto done = start(wanted); !done) return done;
     if (auto done = watch_events(); !done) return done;
     if (auto done = configure_link(wanted); !done) return done;
     if (wanted.up && !state.up) {
@@ -322,7 +323,7 @@ struct device_parts {
     return {};
   }
 
-  result<void> make_rings(const wanted_features& want, memory_table& table) {
+  result<void> make_rings(const wanted_features& want) {
     const queue_pair_layout layout{
         static_cast<std::uint16_t>(want.queue_size),
         plan.indirect ? queue_pair_layout::entries_for(source->capacity()) : std::uint16_t{0}};
@@ -330,10 +331,10 @@ struct device_parts {
     auto mapped = basic_region<Sys>::make(each * want.queue_pairs);
     if (!mapped) return fail(std::move(mapped.error()));
     rings.emplace(std::move(*mapped));
-    auto guest = table.add(rings->bytes());
+    auto guest = table->add(rings->bytes());
     if (!guest) return fail(std::move(guest.error()));
     for (const guest_region& each_region : source->regions()) {
-      auto added = table.add_at(each_region.guest, {each_region.host, each_region.size});
+      auto added = table->add_at(each_region.guest, {each_region.host, each_region.size});
       if (!added) return added;
     }
     if (!vhost) {
@@ -346,7 +347,7 @@ struct device_parts {
       if (!events) return fail(std::move(events.error()));
       pairs.push_back(std::make_unique<pair_type>(
           std::move(*events), rings->bytes().subspan(i * each, each), *guest + i * each, layout,
-          options(layout.size), plan, *source));
+          options(layout.size), plan, *table, *source));
     }
     motions.resize(want.queue_pairs);
     enabled.assign(want.queue_pairs, true);
@@ -368,7 +369,7 @@ struct device_parts {
     return {};
   }
 
-  result<void> start(const config& wanted, const memory_table& table) {
+  result<void> start(const config& wanted) {
     std::vector<worker_queue<Layout>> queues;
     for (std::size_t i = 0; i < pairs.size(); ++i) {
       const auto& events = pairs[i]->notifications();
@@ -388,9 +389,9 @@ struct device_parts {
       queues.push_back(queue);
     }
     if constexpr (std::is_same_v<Layout, split>) {
-      if (vhost) return vhost->start(queues, table, plan.backend_features);
+      if (vhost) return vhost->start(queues, *table, plan.backend_features);
     }
-    auto started = Worker::start(queues, table, wanted.worker);
+    auto started = Worker::start(queues, *table, wanted.worker);
     if (!started) return fail(std::move(started.error()));
     worker = std::move(*started);
     return {};

@@ -74,17 +74,17 @@ class queue_pair {
   };
 
   /// Lays the pair out in `block`, whose first byte has the guest address `guest`, and fills the rx
-  /// ring with buffers.
+  /// ring with buffers. `memory` is what the device knows of, and stays.
   queue_pair(events made, std::span<std::byte> block, std::uint64_t guest,
              const queue_pair_layout& layout, const ring_options& options, const offload_plan& plan,
-             Source& source)
+             const memory_table& memory, Source& source)
       : events_(std::move(made)),
         tx_ring_(ring_type::place(block, layout.size)),
         rx_ring_(ring_type::place(block.subspan(ring_type::bytes(layout.size)), layout.size)),
         tables_{block.data() + 2 * ring_type::bytes(layout.size),
                 guest + 2 * ring_type::bytes(layout.size), layout.table_entries},
         tx_(virtqueue<Layout, driver_side, tx_token>(tx_ring_, options, tables_), source,
-            rules(plan, plan.tx), notifier{&events_.tx_kick}),
+            rules(plan, plan.tx, &memory), notifier{&events_.tx_kick}),
         rx_(virtqueue<Layout, driver_side, typename Source::handle>(
                 rx_ring_, options, {}, rx_type::max_written(source, rules(plan, plan.rx))),
             source, rules(plan, plan.rx), notifier{&events_.rx_kick}) {
@@ -103,11 +103,13 @@ class queue_pair {
   [[nodiscard]] const events& notifications() const noexcept { return events_; }
 
  private:
-  static frame_rules rules(const offload_plan& plan, const frame_offloads& direction) noexcept {
+  static frame_rules rules(const offload_plan& plan, const frame_offloads& direction,
+                           const memory_table* memory = nullptr) noexcept {
     return {.header_size = static_cast<std::uint32_t>(plan.header_bytes),
             .link = plan.link,
             .mergeable = plan.mergeable,
-            .offloads = direction};
+            .offloads = direction,
+            .memory = memory};
   }
 
   events events_;
