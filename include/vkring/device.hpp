@@ -59,7 +59,8 @@ class basic_device {
   /// a frame for each descriptor: with a smaller source, `reclaim` tx queues when nothing comes.
   ///
   /// Errors name the step and what to do: a bad name, size or number of queues (EINVAL); what was
-  /// required and cannot be had (ENOTSUP, with the reason); what the TAP, the link, the memory and
+  /// required and cannot be had (ENOTSUP, with the reason); a queue that another device of this
+  /// process serves (EBUSY); what the TAP, the link, the memory and
   /// the threads return. Nothing is left behind then; an interface that was there before keeps the
   /// MAC address, MTU and addresses that it got up to the step that failed.
   static result<basic_device> open(config wanted, std::shared_ptr<Source> source) {
@@ -248,6 +249,7 @@ class basic_device {
       if (Sys::getpid() == what->owner) {
         delete what;
       } else {
+        what->claims.clear();
         what->taps.clear();
         what->vhost.reset();
       }

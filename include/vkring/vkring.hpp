@@ -18,6 +18,7 @@
 #include <vkring/kernel/netlink_abi.hpp>
 #include <vkring/kernel/netns.hpp>
 #include <vkring/kernel/preflight.hpp>
+#include <vkring/kernel/queue_claim.hpp>
 #include <vkring/kernel/sys.hpp>
 #include <vkring/kernel/tap.hpp>
 #include <vkring/kernel/tap_control.hpp>

@@ -40,6 +40,12 @@ class fault_book {
     trace_.clear();
     descriptors_.clear();
   }
+  /// Arms another one, and keeps account of what is open.
+  void arm(fault armed) {
+    const std::lock_guard guard(mutex_);
+    armed_ = std::move(armed);
+    matched_ = refused_ = 0;
+  }
   /// The calls since `reset`, in order: `open /dev/net/tun`, `ioctl 400454ca`.
   [[nodiscard]] std::vector<std::string> trace() const { return locked(trace_); }
   [[nodiscard]] std::size_t refused() const { return locked(refused_); }
@@ -153,6 +159,9 @@ struct faulty_sys {
   }
   static ssize_t getdents64(int fd, void* into, std::size_t size) noexcept {
     return call("getdents64", [&] { return posix::getdents64(fd, into, size); });
+  }
+  static int kcmp_file(int one, int other) noexcept {
+    return call("kcmp_file", [&] { return posix::kcmp_file(one, other); });
   }
   static int fstat(int fd, struct ::stat* into) noexcept {
     return call("fstat", [&] { return posix::fstat(fd, into); });

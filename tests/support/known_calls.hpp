@@ -99,7 +99,8 @@ inline bool may_fail(const std::string& call) {
   }
   // Asked of what may be no queue at all.
   if (call == ioctl_text("ioctl", tungetsndbuf)) return true;
-  return call == "close" || call == "fstat" || call == "stat /proc/thread-self/ns/net" ||
+  return call == "close" || call == "fstat" || call == "kcmp_file" ||
+         call == "stat /proc/thread-self/ns/net" ||
          call == "setsockopt" || call == ioctl_text("ioctl", tunattachfilter) ||
          call == ioctl_text("ioctl", tundetachfilter) || call == "ioctl_value b703";
 }
@@ -108,7 +109,7 @@ inline bool may_fail(const std::string& call) {
 inline bool never_interrupted(const std::string& call) {
   return call == "pthread_create" || call == "setns" || call == "socket" || call == "fcntl" ||
          call == "mmap" || call == "madvise" || call == "eventfd" || call == "epoll_create" ||
-         call == "epoll_ctl" || call == "bind" || call == "sched_setaffinity" ||
+         call == "epoll_ctl" || call == "bind" || call == "kcmp_file" || call == "sched_setaffinity" ||
          call == "sched_setscheduler" || call == ioctl_text("ioctl_value", tun_abi::tungetdevnetns);
 }
 

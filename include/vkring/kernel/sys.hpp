@@ -72,6 +72,12 @@ struct posix {
   static ssize_t getdents64(int fd, void* into, std::size_t size) noexcept {
     return ::syscall(SYS_getdents64, fd, into, size);
   }
+  /// 0: both descriptors stand for the same open file.
+  static int kcmp_file(int one, int other) noexcept {
+    constexpr int file = 0;  // KCMP_FILE
+    const pid_t self = ::getpid();
+    return static_cast<int>(::syscall(SYS_kcmp, self, self, file, one, other));
+  }
   static int fstat(int fd, struct ::stat* into) noexcept { return ::fstat(fd, into); }
   static int stat(const char* path, struct ::stat* into) noexcept { return ::stat(path, into); }
   static int ftruncate(int fd, off_t size) noexcept { return ::ftruncate(fd, size); }

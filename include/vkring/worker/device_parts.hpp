@@ -22,6 +22,7 @@
 #include <vkring/kernel/event_set.hpp>
 #include <vkring/kernel/link.hpp>
 #include <vkring/kernel/netns.hpp>
+#include <vkring/kernel/queue_claim.hpp>
 #include <vkring/kernel/tap.hpp>
 #include <vkring/memory/buffer_source.hpp>
 #include <vkring/memory/region.hpp>
@@ -128,6 +129,7 @@ struct device_parts {
   std::string reason;
   offload_plan plan;
   std::vector<basic_tap<Sys>> taps;
+  std::vector<basic_queue_claim<Sys>> claims;  // on each of them
   std::optional<basic_link<Sys>> link;
   link_state state;  // before anything was set
   std::optional<basic_link_events<Sys>> link_events;  // with vhost-net, which says nothing of those
@@ -221,7 +223,7 @@ struct device_parts {
       auto opened = basic_tap<Sys>::open_queues(options, wanted.wanted.queue_pairs);
       if (!opened) return fail(std::move(opened.error()));
       taps = std::move(*opened);
-      return {};
+      return claim_queues();
     }
     if (wanted.queue_fds.size() != wanted.wanted.queue_pairs) {
       return fail(
@@ -235,6 +237,14 @@ struct device_parts {
       if (!taken) return fail(std::move(taken.error()));
       taps.push_back(std::move(*taken));
       options.name = taps.front().name();
+    }
+    return claim_queues();
+  }
+  result<void> claim_queues() {
+    for (const basic_tap<Sys>& each : taps) {
+      auto claim = basic_queue_claim<Sys>::make(each.fd(), each.name());
+      if (!claim) return fail(std::move(claim.error()));
+      claims.push_back(std::move(*claim));
     }
     return {};
   }

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_KERNEL_QUEUE_CLAIM_HPP
+#define VKRING_KERNEL_QUEUE_CLAIM_HPP
+
+// Which queues of TAPs this process serves: the kernel lets any number of devices share one, and each
+// frame then comes out of either.
+
+#include <algorithm>
+#include <cerrno>
+#include <mutex>
+#include <string_view>
+#include <utility>
+#include <vector>
+#include <vkring/core/error.hpp>
+#include <vkring/kernel/sys.hpp>
+
+namespace vkring::inline v0 {
+
+/// Holds a queue for one device, for as long as it lives.
+///
+/// Sees through copies of a descriptor (dup, SCM_RIGHTS), by kcmp(2): that needs a kernel with
+/// CONFIG_KCMP, which distributions build, and a sandbox that lets it pass; elsewhere every queue
+/// counts as one of its own. Nothing tells of a queue that another process serves.
+/// Thread-safety: any. Allocation: `make`. Move-only.
+template <class Sys = posix>
+class basic_queue_claim {
+ public:
+  /// Claims the queue that an open descriptor stands for; the descriptor stays open meanwhile.
+  /// Errors: EBUSY when it is claimed already.
+  static result<basic_queue_claim> make(int queue, std::string_view name) {
+    const std::lock_guard guard(mutex());
+    for (const int each : claimed()) {
+      if (each != queue && Sys::kcmp_file(each, queue) != 0) continue;
+      return fail(EBUSY, "open", name,
+                  "a device of this process serves that queue: open one for each queue pair");
+    }
+    claimed().push_back(queue);
+    return basic_queue_claim(queue);
+  }
+
+  basic_queue_claim(basic_queue_claim&& other) noexcept : queue_(std::exchange(other.queue_, -1)) {}
+  basic_queue_claim& operator=(basic_queue_claim&&) = delete;
+  ~basic_queue_claim() {
+    if (queue_ < 0) return;
+    const std::lock_guard guard(mutex());
+    claimed().erase(std::find(claimed().begin(), claimed().end(), queue_));
+  }
+
+ private:
+  explicit basic_queue_claim(int queue) noexcept : queue_(queue) {}
+
+  static std::mutex& mutex() noexcept {
+    static std::mutex it;
+    return it;
+  }
+  static std::vector<int>& claimed() noexcept {
+    static std::vector<int> all;
+    return all;
+  }
+
+  int queue_;
+};
+
+}  // namespace vkring::inline v0
+
+#endif  // VKRING_KERNEL_QUEUE_CLAIM_HPP
