@@ -210,6 +210,10 @@ class basic_device {
       all[i].rx = pair.rx().ring().breach();
       all[i].stalled =
           parts_->motions[i].stalled(pair.tx_ring(), now, stall_after) && enabled(i);
+      if (all[i].stalled && parts_->vhost) {
+        parts_->vhost->examine_stalled(i);
+        all[i].tx_device = parts_->vhost->tx_breach(i);
+      }
     }
     return all;
   }

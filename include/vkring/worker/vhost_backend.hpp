@@ -123,7 +123,14 @@ class basic_vhost_backend {
 
   /// Finds out what happened to a pair since it was last asked.
   void examine(std::size_t pair) { pairs_[pair].examine(table_); }
-  /// What is wrong with the rings of a pair, as `examine` found.
+  /// The same of a tx ring that has stalled without a word: some chains vhost-net tries again for ever,
+  /// at the cost of a CPU. Nothing is found when it is slow, or its thread has no CPU.
+  void examine_stalled(std::size_t pair) {
+    served_pair& it = pairs_[pair];
+    const ring_breach found = it.diagnosis(vhost_ring::tx, table_);
+    if (found.fault != ring_fault::device_error) it.breaches[1] = found;
+  }
+  /// What is wrong with the rings of a pair, as these found.
   [[nodiscard]] ring_breach tx_breach(std::size_t pair) const noexcept {
     return pairs_[pair].breaches[1];
   }
@@ -284,11 +291,14 @@ class basic_vhost_backend {
     }
     static constexpr int drain_looks = 1000;  // of 100 microseconds or more
 
+    [[nodiscard]] ring_breach diagnosis(vhost_ring which, const memory_table& table) const {
+      return diagnose<Layout>(ring(which), queue.options, table, which, queue.header_bytes);
+    }
     void examine(const memory_table& table) {
       for (const vhost_ring which : both) {
         const auto i = static_cast<std::size_t>(which);
         if (errors[i].drain() == 0 || breaches[i]) continue;
-        breaches[i] = diagnose<Layout>(ring(which), queue.options, table, which);
+        breaches[i] = diagnosis(which, table);
       }
       // POLLRDBAND never comes, POLLERR does: the interface was deleted.
       pollfd state{queue.tap, POLLRDBAND, 0};
