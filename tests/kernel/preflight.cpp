@@ -136,6 +136,10 @@ TEST_CASE("preflight: a machine with vhost-net") {
   CHECK(found(old, "vhost_net module").present);
   CHECK(old.worker_model == vhost_worker::kthread);
   CHECK(found(old, "vhost worker").detail.find("a kernel thread") == 0);
+  CHECK_FALSE(found(old, "vhost worker switch").present);
+  CHECK_FALSE(found(old, "vhost in-order").present);
+  CHECK(found(old, "vhost udp-tunnel").detail == "VHOST_GET_FEATURES_ARRAY is not known");
+  CHECK(found(old, "vhost memory regions").detail.find("max_mem_regions") != std::string::npos);
   const auto later = preflight_in<vhost_machine<6, 4>>(*ns);
   CHECK(later.worker_model == vhost_worker::task);
   CHECK(found(later, "vhost worker").detail.find("a thread of the owner's process") == 0);

@@ -3,11 +3,9 @@
 // The installed kernel headers' view of the constants that kernel/preflight.hpp defines anew.
 
 #include <linux/capability.h>
-#include <linux/vhost.h>
 #include <linux/virtio_config.h>
 
 const unsigned long uapi_preflight_values[] = {
-    VHOST_GET_FEATURES,
     VIRTIO_F_VERSION_1,
     _LINUX_CAPABILITY_VERSION_3,
     CAP_NET_ADMIN,

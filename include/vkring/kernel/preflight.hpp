@@ -4,6 +4,7 @@
 
 // What this host offers and lacks for vkring, and what to do about each thing it lacks.
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstddef>
@@ -19,6 +20,7 @@
 #include "vkring/kernel/kernel_version.hpp"
 #include "vkring/kernel/sys.hpp"
 #include "vkring/kernel/tap.hpp"
+#include "vkring/kernel/vhost_abi.hpp"
 #include "vkring/net/tun_offload.hpp"
 
 namespace vkring::inline v0 {
@@ -71,8 +73,8 @@ struct preflight_options {
 
 namespace detail {
 
-inline constexpr unsigned long vhost_get_features = _IOR(0xaf, 0x00, std::uint64_t);
 inline constexpr unsigned vhost_version_1 = 32;
+inline constexpr unsigned vhost_in_order = 35;
 
 // struct __user_cap_header_struct and __user_cap_data_struct of capability.h, version 3.
 struct capability_header {
@@ -214,7 +216,7 @@ class examination {
     std::uint64_t features = 0;
     auto asked = !node ? result<int>(fail(node.error()))
                        : sys_result(retry_interrupted([&] {
-                                      return Sys::ioctl(node->get(), vhost_get_features, &features);
+                                      return Sys::ioctl(node->get(), vhost_abi::get_features, &features);
                                     }),
                                     "VHOST_GET_FEATURES", path, "it is not the vhost-net device");
     if (!asked) {
@@ -238,6 +240,38 @@ class examination {
         task ? "a thread of the owner's process (6.4 and newer): it counts against its limits and "
                "inherits the CPU affinity of the thread that opens the device"
              : "a kernel thread (6.3 and older): not among the owner's threads");
+    vhost_extras(node->get(), features);
+  }
+
+  // What not every kernel's vhost-net has, and how much it takes.
+  void vhost_extras(int device, std::uint64_t features) {
+    std::uint8_t mode = 0;
+    const bool has_switch = error_of(retry_interrupted([&] {
+                              return Sys::ioctl(device, vhost_abi::get_fork_from_owner, &mode);
+                            })) == 0;
+    add("vhost worker switch", has_switch,
+        has_switch ? std::string(mode == 0 ? "kthread" : "task") + " unless asked for the other one"
+                   : "VHOST_GET_FORK_FROM_OWNER is not known",
+        "can be done without; Linux has it since 6.17, and some older ones");
+    vhost_abi::features_array all;
+    const bool has_array = error_of(retry_interrupted([&] {
+                             return Sys::ioctl(device, vhost_abi::get_features_array, &all);
+                           })) == 0;
+    constexpr std::uint64_t tunnel_bits = 0xa;  // 65 and 67
+    const std::uint64_t more = has_array ? all.words[1] : 0;
+    add("vhost in-order", (features >> vhost_in_order & 1) != 0,
+        "VHOST_GET_FEATURES " + hex(features), "can be done without; needs Linux 6.18 or newer");
+    add("vhost udp-tunnel", (more & tunnel_bits) == tunnel_bits,
+        has_array ? "VHOST_GET_FEATURES_ARRAY " + hex(more) + " beyond bit 63"
+                  : "VHOST_GET_FEATURES_ARRAY is not known",
+        "can be done without; needs Linux 6.17 or newer");
+    auto regions = read_text("/sys/module/vhost/parameters/max_mem_regions");
+    if (!regions) {
+      return add_missing("vhost memory regions", regions.error(),
+                         "can be done without; the kernel's default is 64");
+    }
+    regions->erase(std::min(regions->find('\n'), regions->size()));
+    add("vhost memory regions", true, "at most " + *regions + " (max_mem_regions)");
   }
 
   static std::string_view vhost_hint(int reason) {
