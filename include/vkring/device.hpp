@@ -92,6 +92,15 @@ class basic_device {
   result<void> set_mtu(std::uint32_t bytes) {
     return control([bytes](auto& link) { return link.set_mtu(bytes); });
   }
+  result<void> set_mac(const mac_address& mac) {
+    return control([&mac](auto& link) { return link.set_mac(mac); });
+  }
+  /// Tells the kernel that the link is there, which it is from the start, or not: then nothing is
+  /// routed through the interface. What the kernel's side did, `link` says: `up`, `carrier`, `mtu`.
+  result<void> set_carrier(bool on) {
+    if (auto mine = parts_->not_forked(); !mine) return mine;
+    return parts_->taps.front().set_carrier(on);
+  }
   result<void> add_address(const ip_prefix& address) {
     return control([&address](auto& link) { return link.add_address(address); });
   }

@@ -8,6 +8,7 @@
 
 #include "support/bpf.hpp"
 #include "support/device_bed.hpp"
+#include "support/flow_frame.hpp"
 #include "support/skip.hpp"
 #include "vkring/device.hpp"
 
@@ -19,25 +20,6 @@ using namespace vkring::test;
 namespace {
 
 constexpr std::size_t pairs = 4;
-constexpr std::uint16_t ipv4 = 0x0800;
-
-// A UDP datagram of flow `flow`, whose last four bytes are a number.
-frame_bytes flow_frame(std::uint16_t flow, std::uint32_t number) {
-  frame_bytes made(14 + 20 + 8 + 18);
-  made[0] = made[6] = std::byte{0x02};
-  store_big(made.data() + 12, ipv4);
-  made[14] = std::byte{0x45};
-  store_big(made.data() + 16, static_cast<std::uint16_t>(made.size() - 14));
-  made[22] = std::byte{64};
-  made[23] = std::byte{17};
-  store_big(made.data() + 26, std::uint32_t{0x0a000001});
-  store_big(made.data() + 30, std::uint32_t{0x0a000002});
-  store_big(made.data() + 34, static_cast<std::uint16_t>(10000 + flow * 7));
-  store_big(made.data() + 36, std::uint16_t{9});
-  store_big(made.data() + 38, static_cast<std::uint16_t>(made.size() - 34));
-  store_big(made.data() + made.size() - 4, number);
-  return made;
-}
 
 device_config config_of(backend_kind backend) {
   device_config config;
@@ -64,7 +46,7 @@ std::array<std::size_t, pairs> spread(device_bed& bed, std::uint32_t count, bool
   const auto look = [&] {
     for (std::size_t pair = 0; pair < pairs; ++pair) {
       while (const auto got = bed.receive(pair)) {
-        const auto number = load_big<std::uint32_t>(got->frame.data() + got->frame.size() - 4);
+        const std::uint32_t number = flow_number(got->frame);
         REQUIRE(number < count);
         REQUIRE_FALSE(seen[number]);
         seen[number] = true;

@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/flow_frame.hpp"
 #include "support/tap_wire.hpp"
 #include "vkring/core/endian.hpp"
 #include "vkring/device.hpp"
@@ -31,20 +32,13 @@ namespace vkring::test {
 /// Numbered UDP datagrams of 32 flows, whose bytes follow from their number, eight at a time.
 class volume_frame {
  public:
-  static constexpr std::uint16_t type = 0x0800;
   static constexpr std::size_t longest = 3000;
   static constexpr std::uint32_t flows = 32;
 
   /// Sizes up to `ordinary`, and each 61st frame of `large` bytes.
   volume_frame(std::size_t ordinary, std::size_t large) : ordinary_(ordinary), large_(large) {
-    head_[0] = head_[6] = std::byte{0x02};
-    store_big(&head_[12], type);
-    head_[14] = std::byte{0x45};
-    head_[22] = std::byte{64};
-    head_[23] = std::byte{17};
-    store_big(&head_[26], std::uint32_t{0x0a000001});
-    store_big(&head_[30], std::uint32_t{0x0a000002});
-    store_big(&head_[36], std::uint16_t{9});
+    const frame_bytes any = flow_frame(0, 0);
+    std::copy_n(any.begin(), head_.size(), head_.begin());
   }
 
   [[nodiscard]] std::size_t size_of(std::uint32_t number) const {
@@ -131,7 +125,7 @@ class burst_wire {
     ring_ = static_cast<std::byte*>(at);
     sockaddr_ll where{};
     where.sll_family = AF_PACKET;
-    where.sll_protocol = big(volume_frame::type);
+    where.sll_protocol = big(ipv4);
     where.sll_ifindex = index;
     good_ = ::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) == 0;
   }
