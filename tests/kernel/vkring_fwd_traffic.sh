@@ -10,23 +10,6 @@ make_netns vkfwd-k # the kernel's stack behind the TAP
 outside=vkfwd-o plane=vkfwd-p-$$ inside=vkfwd-k-$$
 mac=02:00:00:00:00:01 # of a TAP that is opened again: its neighbours remember it
 
-# tcp CLIENT SERVER_NETNS ADDRESS: 30 MB each way.
-tcp() {
-  at_side "$2" iperf3 --server --bind "$3"
-  server=$helper
-  wait_for at "$1" iperf3 --client "$3" --bytes 1 --connect-timeout 500 || failed 'iperf3'
-  for direction in '' --reverse; do
-    # shellcheck disable=SC2086
-    timeout 60 ip netns exec "$1-$$" iperf3 --client "$3" --bytes 30M $direction >"$work/iperf" ||
-      failed "iperf3 $direction"
-  done
-  { kill "$server" && wait "$server"; } 2>/dev/null
-}
-ping_through() { # NETNS ADDRESS
-  wait_for at "$1" ping -q -c 1 -W 1 "$2" || failed "no answer from $2"
-  at "$1" ping -q -i 0.005 -c 50 "$2" | grep -q ' 0% packet loss' || failed "pings to $2 were lost"
-}
-
 echo '== a NIC and a TAP'
 at vkfwd-p ip link add nic0 type veth peer name wire0 netns "vkfwd-o-$$"
 at vkfwd-p ip link set nic0 up

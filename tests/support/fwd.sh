@@ -102,3 +102,20 @@ check_balance() {
     "$(jq '[.ports[].queues[] | .tx_packets + ([.drops[]] | add // 0)
       - .finished.gso_segments + .finished.gso_frames] | add' "$work/json")"
 }
+
+# tcp CLIENT SERVER_NETNS ADDRESS [BYTES]: so many each way, 30M if nothing is said.
+tcp() {
+  at_side "$2" iperf3 --server --bind "$3"
+  server=$helper
+  wait_for at "$1" iperf3 --client "$3" --bytes 1 --connect-timeout 500 || failed 'iperf3'
+  for direction in '' --reverse; do
+    # shellcheck disable=SC2086
+    timeout 60 ip netns exec "$1-$$" iperf3 --client "$3" --bytes ${4:-30M} $direction >"$work/iperf" ||
+      failed "iperf3 $direction"
+  done
+  { kill "$server" && wait "$server"; } 2>/dev/null
+}
+ping_through() { # NETNS ADDRESS
+  wait_for at "$1" ping -q -c 1 -W 1 "$2" || failed "no answer from $2"
+  at "$1" ping -q -i 0.005 -c 50 "$2" | grep -q ' 0% packet loss' || failed "pings to $2 were lost"
+}
