@@ -10,6 +10,7 @@
 #include "support/device_bed.hpp"
 #include "support/faulty_sys.hpp"
 #include "support/skip.hpp"
+#include "support/vhost_config.hpp"
 #include "vkring/device.hpp"
 
 // System calls of a device that is in use fail: the error names the call, and the device is as it was
@@ -33,12 +34,6 @@ faulty_bed open_two_pairs(netns& ns, backend_kind backend) {
   config.netns = path_of(ns);
   fault_book::get().reset();
   return {ns, pool, faulty_device::open(std::move(config), pool).value()};
-}
-
-std::vector<backend_kind> backends() {
-  std::vector all = {backend_kind::worker};
-  if (vhost_net::open()) all.push_back(backend_kind::vhost);
-  return all;
 }
 
 std::string operation_of(const result<void>& done) { return done ? "done" : done.error().operation; }
@@ -105,7 +100,7 @@ TEST_CASE("device control faults: a queue pair that cannot be stopped or started
 }
 
 TEST_CASE("device control faults: recovery and health without a system call that works") {
-  if (!vhost_net::open()) return skip("no /dev/vhost-net");
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   auto& book = fault_book::get();
@@ -122,7 +117,7 @@ TEST_CASE("device control faults: recovery and health without a system call that
 }
 
 TEST_CASE("device control faults: whatever call fails while it closes, nothing is left") {
-  if (!vhost_net::open()) return skip("no /dev/vhost-net");
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   auto& book = fault_book::get();

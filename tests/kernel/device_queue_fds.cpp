@@ -12,6 +12,7 @@
 
 #include "support/device_bed.hpp"
 #include "support/skip.hpp"
+#include "support/vhost_config.hpp"
 #include "vkring/device.hpp"
 
 // Queues that an application hands to a device: each serves one of them, and is what it should be.
@@ -49,9 +50,7 @@ struct without_kcmp : posix {
 TEST_CASE("device queue fds: a queue serves one device, and one pair of it") {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
-  std::vector backends = {backend_kind::worker};
-  if (vhost_net::open()) backends.push_back(backend_kind::vhost);
-  for (const backend_kind backend : backends) {
+  for (const backend_kind backend : backends()) {
     const auto queues = tap::open_queues({.name = "vkmine", .netns_fd = ns->fd()}, 3).value();
     const std::string busy =
         "open vkmine: Device or resource busy (a device of this process serves that queue: open one "

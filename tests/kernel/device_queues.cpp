@@ -10,6 +10,7 @@
 #include "support/device_bed.hpp"
 #include "support/flow_frame.hpp"
 #include "support/skip.hpp"
+#include "support/vhost_config.hpp"
 #include "vkring/device.hpp"
 
 // Queue pairs that come and go, and which of them the kernel chooses.
@@ -28,12 +29,6 @@ device_config config_of(backend_kind backend) {
   config.wanted.queue_pairs = pairs;
   config.worker.threads = 2;
   return config;
-}
-
-std::vector<backend_kind> backends() {
-  std::vector all = {backend_kind::worker};
-  if (vhost_net::open()) all.push_back(backend_kind::vhost);
-  return all;
 }
 
 // Has the kernel's end send `count` frames over as many flows or over one, and counts what comes to each

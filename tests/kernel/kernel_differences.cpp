@@ -6,6 +6,7 @@
 
 #include "support/device_bed.hpp"
 #include "support/skip.hpp"
+#include "support/vhost_config.hpp"
 #include "vkring/kernel/kernel_version.hpp"
 #include "vkring/kernel/preflight.hpp"
 
@@ -32,7 +33,7 @@ std::string line_of(const offload_plan& plan, std::string_view feature) {
 }  // namespace
 
 TEST_CASE("kernel differences: every line of the plan is what this kernel can do") {
-  if (!vhost_net::open()) return skip("no /dev/vhost-net");
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   const kernel_version kernel = running_kernel<posix>();
@@ -65,7 +66,7 @@ TEST_CASE("kernel differences: every line of the plan is what this kernel can do
 }
 
 TEST_CASE("kernel differences: the preflight sees the same") {
-  if (!vhost_net::open()) return skip("no /dev/vhost-net");
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   const preflight_report report = ns->run([] { return preflight(); }).value();

@@ -13,6 +13,7 @@
 #include "support/device_bed.hpp"
 #include "support/raw_vhost_bed.hpp"
 #include "support/skip.hpp"
+#include "support/vhost_config.hpp"
 #include "vkring/worker/health.hpp"
 
 // All that can be wrong with what vhost-net finds in the rings: what vkring's queues refuse before, and
@@ -24,7 +25,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr const char* no_vhost = "no /dev/vhost-net";
 constexpr std::uint32_t header = 12;
 
 // Stores the virtio header of the frame in the first page.
@@ -47,7 +47,7 @@ void offer_good(raw_vhost_bed& bed, std::uint16_t head) {
 }  // namespace
 
 TEST_CASE("vhost bad data: what stops a ring is named, and the ring goes on once it is mended") {
-  if (!vhost_net::open()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   struct stall {
@@ -107,7 +107,7 @@ TEST_CASE("vhost bad data: what stops a ring is named, and the ring goes on once
 }
 
 TEST_CASE("vhost bad data: a head beyond the ring, and more chains than it has") {
-  if (!vhost_net::open()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   {
@@ -133,7 +133,7 @@ TEST_CASE("vhost bad data: a head beyond the ring, and more chains than it has")
 }
 
 TEST_CASE("vhost bad data: 1024 pieces are not too many") {
-  if (!vhost_net::open()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   raw_vhost_bed bed(*ns);
@@ -146,7 +146,7 @@ TEST_CASE("vhost bad data: 1024 pieces are not too many") {
 }
 
 TEST_CASE("vhost bad data: a chain that the kernel takes and never returns") {
-  if (!vhost_net::open()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   for (const bool writable : {true, false}) {
@@ -169,7 +169,7 @@ TEST_CASE("vhost bad data: a chain that the kernel takes and never returns") {
 }
 
 TEST_CASE("vhost bad data: what vhost-net tries for ever is seen as a stall, and named if it can be") {
-  if (!vhost_net::open()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   enum { shorter_than_header, checksum_beyond_end, page_out_of_reach };
@@ -211,7 +211,7 @@ TEST_CASE("vhost bad data: what vhost-net tries for ever is seen as a stall, and
 }
 
 TEST_CASE("vhost bad data: what the kernel drops without a word") {
-  if (!vhost_net::open()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   raw_vhost_bed bed(*ns);
@@ -241,7 +241,7 @@ TEST_CASE("vhost bad data: what the kernel drops without a word") {
 }
 
 TEST_CASE("vhost bad data: an rx buffer that is too small loses the frame, not itself") {
-  if (!vhost_net::open()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   raw_vhost_bed bed(*ns);
@@ -259,11 +259,11 @@ TEST_CASE("vhost bad data: an rx buffer that is too small loses the frame, not i
 }
 
 TEST_CASE("vhost bad data: the queues of a device let none of it pass, and count it by name") {
-  if (!vhost_net::open()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
-  device_config config;
-  config.backend = backend_kind::vhost;
+  device_config config = vhost_config();
+  config.wanted.offloads = {};
   device_bed bed(*ns, std::move(config));
   const auto other = buffer_pool::make({.buffers = 4}).value();
   const frame_bytes frame = numbered_frame(1, 60);

@@ -13,6 +13,7 @@
 #include "support/child.hpp"
 #include "support/device_bed.hpp"
 #include "support/skip.hpp"
+#include "support/vhost_config.hpp"
 #include "vkring/device.hpp"
 
 // A device whose far end is the kernel's vhost-net.
@@ -22,18 +23,6 @@ using namespace vkring::test;
 using namespace std::chrono_literals;
 
 namespace {
-
-constexpr const char* no_vhost = "no /dev/vhost-net";
-
-bool is_here() { return vhost_net::open().has_value(); }
-
-device_config vhost_config(std::uint16_t pairs = 1) {
-  device_config config;
-  config.backend = backend_kind::vhost;
-  config.wanted.offloads = wanted_offloads::all(want::off);
-  config.wanted.queue_pairs = pairs;
-  return config;
-}
 
 // The number after `key` in a file of /proc about a thread, in whatever base.
 std::string status_of(pid_t thread, const std::string& key) {
@@ -105,7 +94,7 @@ using noting_device = basic_device<split, buffer_pool, noting_sys>;
 }  // namespace
 
 TEST_CASE("vhost-net device: every combination of ring features carries frames both ways") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   for (unsigned options = 0; options < 16; ++options) {
@@ -133,7 +122,7 @@ TEST_CASE("vhost-net device: every combination of ring features carries frames b
 }
 
 TEST_CASE("vhost-net device: rings of any size, and several queue pairs") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   for (const std::uint16_t size : {std::uint16_t{2}, std::uint16_t{16}, std::uint16_t{1024}}) {
@@ -148,7 +137,7 @@ TEST_CASE("vhost-net device: rings of any size, and several queue pairs") {
 }
 
 TEST_CASE("vhost-net device: what was sent before it closes arrives") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   for (int round = 0; round < 10; ++round) {
@@ -167,7 +156,7 @@ TEST_CASE("vhost-net device: what was sent before it closes arrives") {
 }
 
 TEST_CASE("vhost-net device: the stack takes its frames in batches, and the worker's as they come") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   for (const backend_kind backend : {backend_kind::vhost, backend_kind::worker}) {
@@ -184,7 +173,7 @@ TEST_CASE("vhost-net device: the stack takes its frames in batches, and the work
 }
 
 TEST_CASE("vhost-net device: its thread is found, pinned and scheduled") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   device_config config = vhost_config(2);
@@ -215,7 +204,7 @@ TEST_CASE("vhost-net device: its thread is found, pinned and scheduled") {
 }
 
 TEST_CASE("vhost-net device: each ring looks for work as long as it is told") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   const std::pair<vhost_busyloop, std::map<std::uint32_t, std::uint32_t>> cases[] = {
@@ -242,7 +231,7 @@ TEST_CASE("vhost-net device: each ring looks for work as long as it is told") {
 }
 
 TEST_CASE("vhost-net device: kernel thread or task, where the kernel has the switch") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   const bool has_switch = vhost_net::open().value().owner_mode().has_value();
@@ -266,7 +255,7 @@ TEST_CASE("vhost-net device: kernel thread or task, where the kernel has the swi
 }
 
 TEST_CASE("vhost-net device: what it stumbles over is told, and mended") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   const auto pool = buffer_pool::make().value();
@@ -319,7 +308,7 @@ TEST_CASE("vhost-net device: what it stumbles over is told, and mended") {
 }
 
 TEST_CASE("vhost-net device: the interface is deleted under traffic, or while nothing happens") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   for (const bool busy : {true, false}) {
@@ -348,7 +337,7 @@ TEST_CASE("vhost-net device: the interface is deleted under traffic, or while no
 }
 
 TEST_CASE("vhost-net device: what only the worker can do goes to the worker, and is said") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   if (vhost_net::open().value().features().value().contains(feature::in_order)) return;

@@ -6,6 +6,7 @@
 
 #include "support/device_bed.hpp"
 #include "support/skip.hpp"
+#include "support/vhost_config.hpp"
 #include "support/volume.hpp"
 
 // vhost-net in many settings. Not all of them with all others, but each with each other one.
@@ -68,18 +69,15 @@ static_assert(each_with_each());
 
 TEST_CASE("vhost-net settings: 20000 frames each way in each, pairwise") {
   auto opened = vhost_net::open();
-  if (!opened) return skip("no /dev/vhost-net");
+  if (!opened) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   const bool has_in_order = opened->features().value().contains(feature::in_order);
   for (const settings& row : rows) {
     CAPTURE(row.size, row.pairs, row.mergeable, row.indirect, row.event_idx, row.in_order);
     const auto when = [](bool on) { return on ? want::required : want::off; };
-    device_config config;
-    config.backend = backend_kind::vhost;
-    config.wanted.offloads = wanted_offloads::all(want::off);
+    device_config config = vhost_config(row.pairs);
     config.wanted.queue_size = row.size;
-    config.wanted.queue_pairs = row.pairs;
     config.wanted.mergeable = when(row.mergeable);
     config.wanted.indirect = when(row.indirect);
     config.wanted.event_idx = when(row.event_idx);

@@ -3,6 +3,7 @@
 
 #include "support/device_bed.hpp"
 #include "support/skip.hpp"
+#include "support/vhost_config.hpp"
 #include "support/volume.hpp"
 
 // vhost-net over a long time: the rings go round some four thousand times.
@@ -11,12 +12,10 @@ using namespace vkring;
 using namespace vkring::test;
 
 TEST_CASE("vhost-net volume: a million frames each way, not one lost, repeated or damaged") {
-  if (!vhost_net::open()) return skip("no /dev/vhost-net");
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
-  device_config config;
-  config.backend = backend_kind::vhost;
-  config.wanted.offloads = wanted_offloads::all(want::off);
+  device_config config = vhost_config();
   config.wanted.queue_size = 256;
   volume_bed bed(*ns, device_bed::in(*ns, std::move(config)), {}, {});
   CHECK(bed.run(1'000'000) == "");

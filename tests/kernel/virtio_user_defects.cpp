@@ -20,6 +20,7 @@
 #include "support/flow_frame.hpp"
 #include "support/packets.hpp"
 #include "support/skip.hpp"
+#include "support/vhost_config.hpp"
 #include "vkring/device.hpp"
 #include "vkring/memory/buffer_arena.hpp"
 
@@ -31,18 +32,6 @@ using namespace vkring::test;
 using namespace std::chrono_literals;
 
 namespace {
-
-constexpr const char* no_vhost = "no /dev/vhost-net";
-
-bool is_here() { return vhost_net::open().has_value(); }
-
-device_config vhost_config(std::uint16_t pairs = 1) {
-  device_config config;
-  config.backend = backend_kind::vhost;
-  config.wanted.offloads = wanted_offloads::all(want::off);
-  config.wanted.queue_pairs = pairs;
-  return config;
-}
 
 // What a program says in a namespace.
 std::string said_in(const netns& where, const std::string& command) {
@@ -66,7 +55,7 @@ std::string refusal(const netns& ns, device_config config) {
 }  // namespace
 
 TEST_CASE("virtio-user defects: in-order use does not damage frames over several buffers") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   device_config config = vhost_config();
@@ -99,7 +88,7 @@ TEST_CASE("virtio-user defects: in-order use does not damage frames over several
 }
 
 TEST_CASE("virtio-user defects: no flow dies in a queue pair that is off, whichever are on") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   constexpr std::size_t pairs = 4;
@@ -125,7 +114,7 @@ TEST_CASE("virtio-user defects: no flow dies in a queue pair that is off, whiche
 }
 
 TEST_CASE("virtio-user defects: vhost-net's threads run where they are told, not where the caller does") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   ::cpu_set_t all;
@@ -151,7 +140,7 @@ TEST_CASE("virtio-user defects: vhost-net's threads run where they are told, not
 }
 
 TEST_CASE("virtio-user defects: the interface offloads what was agreed upon, and nothing else") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   struct row {
@@ -196,7 +185,7 @@ TEST_CASE("virtio-user defects: the interface offloads what was agreed upon, and
 }
 
 TEST_CASE("virtio-user defects: the MAC stays, whether it was given or not") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   const auto pool = buffer_pool::make().value();
@@ -221,7 +210,7 @@ TEST_CASE("virtio-user defects: the MAC stays, whether it was given or not") {
 }
 
 TEST_CASE("virtio-user defects: MAC, MTU, carrier and link state are the interface's, both ways") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   device_bed bed(*ns, vhost_config());
@@ -268,7 +257,7 @@ TEST_CASE("virtio-user defects: MAC, MTU, carrier and link state are the interfa
 }
 
 TEST_CASE("virtio-user defects: any memory works once the device knows it, and no other does") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   constexpr std::size_t bytes = 4 << 20;
@@ -308,7 +297,7 @@ TEST_CASE("virtio-user defects: any memory works once the device knows it, and n
 }
 
 TEST_CASE("virtio-user defects: a %d with several queues is one interface, and no queue is none") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   device_config config = device_bed::in(*ns, vhost_config(2));
@@ -322,12 +311,12 @@ TEST_CASE("virtio-user defects: a %d with several queues is one interface, and n
 }
 
 TEST_CASE("virtio-user defects: events, error reports and busy polling are there") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   device_config config = vhost_config();
   config.wanted.event_idx = want::required;
-  config.vhost.busyloop = 50us;
+  config.vhost.busyloop = {50us, 50us};
   device_bed bed(*ns, std::move(config));
   CHECK(bed.it.plan().event_idx);
   CHECK_FALSE(is_readable(bed.it.error_fd()));
@@ -335,7 +324,7 @@ TEST_CASE("virtio-user defects: events, error reports and busy polling are there
 }
 
 TEST_CASE("virtio-user defects: a program that is started gets no descriptor of the device") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   // What a shell hands on, line by line.
@@ -358,7 +347,7 @@ TEST_CASE("virtio-user defects: a program that is started gets no descriptor of 
 }
 
 TEST_CASE("virtio-user defects: a start that fails is an error, and leaves nothing") {
-  if (!is_here()) return skip(no_vhost);
+  if (!vhost_is_here()) return skip(no_vhost);
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   device_config config = vhost_config();
