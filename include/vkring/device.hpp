@@ -27,7 +27,9 @@
 #include <vkring/ring/inspect.hpp>
 #include <vkring/worker/device_config.hpp>
 #include <vkring/worker/device_parts.hpp>
+#include <vkring/worker/hand_over.hpp>
 #include <vkring/worker/health.hpp>
+#include <vkring/worker/suspended_device.hpp>
 
 namespace vkring::inline v0 {
 
@@ -47,6 +49,7 @@ class basic_device {
 
  public:
   using config = basic_device_config<Sys>;
+  using suspended = basic_suspended_device<Sys>;
   using frame = basic_frame<Source>;
   using tx_type = typename pair_type::tx_type;
   using rx_type = typename pair_type::rx_type;
@@ -68,6 +71,41 @@ class basic_device {
     if (auto opened = made->open(wanted); !opened) return fail(std::move(opened.error()));
     return basic_device(std::move(made));
   }
+
+  /// Stops the backend with everything where it is, for this or another process to go on from there:
+  /// what was sent and not taken yet, what was received and not collected, settings, counters. Afterwards the
+  /// device can only be destroyed or assigned to, and its source has no buffers left. For the time that nobody
+  /// uses its queues.
+  ///
+  /// Errors, nothing being changed then: EBUSY (buffers are out, with their number; segments are on
+  /// their way); ENOTSUP for a source in private memory; EIO for a ring that is broken; what copying
+  /// descriptors returns.
+  result<suspended> suspend()
+    requires shareable_source<Source>
+  {
+    if (auto mine = parts_->not_forked(); !mine) return fail(std::move(mine.error()));
+    auto made = detail::hand_over<parts>::suspend(*parts_);
+    if (made) parts_.reset();
+    return made;
+  }
+  /// Goes on with a device that came to rest in this process or another one, with a backend of its own. Memory and
+  /// descriptors are taken over, everything about them is checked; the source is a new object over the same
+  /// buffers. Kernel and layout are the same; the backend need not be.
+  ///
+  /// Errors, `from` being unchanged then: EBADMSG (no device can have that state); EINVAL (a descriptor or memory
+  /// is not what it should be); EBUSY (another process has taken it up); ENOTSUP (the backend lacks what was
+  /// agreed on); as for `open` otherwise. Afterwards `from` is empty.
+  static result<basic_device> resume(suspended&& from, const resume_options& how = {})
+    requires shareable_source<Source>
+  {
+    auto made = parts_pointer(new parts(nullptr));
+    auto done = detail::hand_over<parts>::resume(*made, from, how);
+    if (!done) return fail(std::move(done.error()));
+    from = {};
+    return basic_device(std::move(made));
+  }
+  /// How long nobody served its rings when it was last resumed; 0 for one that was opened.
+  [[nodiscard]] std::chrono::nanoseconds gap() const noexcept { return parts_->gap; }
 
   [[nodiscard]] std::size_t queue_pairs() const noexcept { return parts_->pairs.size(); }
   [[nodiscard]] tx_type& tx(std::size_t pair) noexcept { return parts_->pairs[pair]->tx(); }
@@ -130,6 +168,8 @@ class basic_device {
   }
   [[nodiscard]] std::string_view backend_reason() const noexcept { return parts_->reason; }
   [[nodiscard]] Source& source() noexcept { return *parts_->source; }
+  /// The same, to be kept for as long as frames of the device, or for another device.
+  [[nodiscard]] std::shared_ptr<Source> shared_source() const noexcept { return parts_->source; }
 
   /// Readable when frames came to `rx(pair)`, after its `enable_call`; until `drain`, which `wait`
   /// leaves to whoever polls it.

@@ -30,13 +30,15 @@ class basic_event_fd {
   }
 
   /// Takes over an eventfd that somebody else made, and sets it (for all who share it)
-  /// non-blocking. Errors: EBADF; the descriptor is closed then.
+  /// non-blocking. Errors: EBADF, EINVAL when it is something else, and what reading /proc/self/fdinfo
+  /// returns; the descriptor is closed then.
   static result<basic_event_fd> from_fd(basic_fd<Sys> made) {
-    const int flags = Sys::fcntl(made.get(), F_GETFL);
-    const int set = flags == -1 ? -1 : Sys::fcntl(made.get(), F_SETFL, flags | O_NONBLOCK);
-    if (auto done = sys_result(set, "fcntl", "fd " + std::to_string(made.get())); !done) {
-      return fail(std::move(done.error()));
-    }
+    const std::string object = "fd " + std::to_string(made.get());
+    auto flags = sys_result(Sys::fcntl(made.get(), F_GETFL), "fcntl", object);
+    if (!flags) return fail(std::move(flags.error()));
+    if (auto real = check(made.get()); !real) return fail(std::move(real.error()));
+    const int set = Sys::fcntl(made.get(), F_SETFL, *flags | O_NONBLOCK);
+    if (auto done = sys_result(set, "fcntl", object); !done) return fail(std::move(done.error()));
     return basic_event_fd(std::move(made));
   }
 
@@ -61,6 +63,20 @@ class basic_event_fd {
 
  private:
   explicit basic_event_fd(basic_fd<Sys> made) noexcept : fd_(std::move(made)) {}
+
+  // Whatever else can be written to would take the signals for data.
+  static result<void> check(int descriptor) {
+    const std::string path = "/proc/self/fdinfo/" + std::to_string(descriptor);
+    auto file = basic_fd<Sys>::open(path, O_RDONLY, "needs /proc, to see what it is");
+    if (!file) return fail(std::move(file.error()));
+    char text[512];
+    auto got = sys_result(
+        retry_interrupted([&] { return Sys::read(file->get(), text, sizeof text); }), "read", path);
+    if (!got) return fail(std::move(got.error()));
+    const std::string_view about(text, static_cast<std::size_t>(*got));
+    if (about.find("\neventfd-count:") != about.npos) return {};
+    return fail(EINVAL, "eventfd", "fd " + std::to_string(descriptor), "it is no eventfd");
+  }
 
   static std::string_view make_hint(int reason) {
     if (reason == EMFILE) return "raise the limit on open files (ulimit -n)";

@@ -215,8 +215,12 @@ class basic_tap_control {
       : queue_(std::move(queue)), name_(std::move(name)), mode_(mode) {}
 
   result<void> limit_sndbuf(const std::optional<send_limit>& limit) const {
-    if (!limit && mode_ == tap_mode::tap) return {};
-    return set_sndbuf(limit ? limit->bytes() : send_limit::most);
+    if (limit) return set_sndbuf(limit->bytes());
+    if (mode_ == tap_mode::tap) return {};
+    // A limit that somebody else has set stays.
+    const auto now = sndbuf();
+    if (!now) return fail(now.error());
+    return *now == INT_MAX ? set_sndbuf(send_limit::most) : result<void>{};
   }
 
   // The address of the interface `name` as another descriptor (of a queue, or a socket) sees it.

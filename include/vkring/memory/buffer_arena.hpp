@@ -12,6 +12,7 @@
 #include <vector>
 #include <vkring/core/error.hpp>
 #include <vkring/memory/buffer_source.hpp>
+#include <vkring/memory/shareable_source.hpp>
 
 namespace vkring::inline v0 {
 
@@ -52,7 +53,7 @@ class buffer_arena {
         links_(block.size() / stride_) {
     free_.reserve(links_.size());
     for (std::size_t i = links_.size(); i-- != 0;) {
-      free_.push_back({reinterpret_cast<std::uintptr_t>(block.data()) + i * stride_ + line});
+      free_.push_back(handle_of(static_cast<std::uint32_t>(i)));
     }
   }
   buffer_arena(const buffer_arena&) = delete;  // frames and queues point to it
@@ -91,7 +92,24 @@ class buffer_arena {
   [[nodiscard]] handle_mapper mapper() const noexcept { return mapper_; }
 
   [[nodiscard]] buffer_link<handle>& link(handle h) noexcept {
-    return links_[(h.bits - reinterpret_cast<std::uintptr_t>(region_.host)) / stride_];
+    return links_[number_of(h)];
+  }
+
+  /// Buffers are numbered in the order of their addresses; `h` is without the mark.
+  [[nodiscard]] std::uint32_t number_of(handle h) const noexcept {
+    return static_cast<std::uint32_t>(
+        (h.bits - reinterpret_cast<std::uintptr_t>(region_.host)) / stride_);
+  }
+  [[nodiscard]] handle handle_of(std::uint32_t number) const noexcept {
+    return {reinterpret_cast<std::uintptr_t>(region_.host) + number * stride_ + line};
+  }
+  [[nodiscard]] source_shape shape() const noexcept {
+    return {static_cast<std::uint32_t>(size()), capacity(), region_.guest};
+  }
+  /// Takes the free buffers whose bits are set in `busy`, which has `size()` of them, out of the stock.
+  void keep_out(const std::vector<bool>& busy) noexcept {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(free_, [&](handle h) { return busy[number_of(h)]; });
   }
 
   [[nodiscard]] static bool plain_header(handle h) noexcept { return (h.bits & 1) != 0; }

@@ -31,6 +31,8 @@ struct pool_options {
 template <class Sys = posix>
 class basic_buffer_pool : private basic_region<Sys>, public buffer_arena {
  public:
+  using descriptor = basic_fd<Sys>;
+
   /// Maps the memory and cuts it into buffers.
   /// Errors: EINVAL (no buffers, empty ones, or more than 1 GiB in one), those of `basic_region::make`.
   static result<std::shared_ptr<basic_buffer_pool>> make(const pool_options& options = {}) {
@@ -48,8 +50,28 @@ class basic_buffer_pool : private basic_region<Sys>, public buffer_arena {
     return std::make_shared<basic_buffer_pool>(std::move(*memory), options);
   }
 
+  /// A pool in the memory of another one, of which `memfd` is, in another process perhaps. All buffers
+  /// are free: see `keep_out`. Errors: EINVAL (no such shape, or the memory is too small for it), those of `basic_region::from_fd`.
+  static result<std::shared_ptr<basic_buffer_pool>> from_fd(basic_fd<Sys> memfd,
+                                                            const source_shape& shape) {
+    if (shape.buffers == 0 || shape.capacity == 0 || shape.capacity > max_buffer_size) {
+      return fail(std::errc::invalid_argument, "buffer_pool",
+                  std::to_string(shape.buffers) + " buffers of " + std::to_string(shape.capacity),
+                  "no pool has that shape");
+    }
+    auto memory =
+        basic_region<Sys>::from_fd(std::move(memfd), bytes(shape.buffers, shape.capacity));
+    if (!memory) return fail(std::move(memory.error()));
+    pool_options options;
+    options.buffers = shape.buffers;
+    options.buffer_size = shape.capacity;
+    options.guest_base = shape.guest;
+    return std::make_shared<basic_buffer_pool>(std::move(*memory), options);
+  }
+
   /// The memory below the buffers: its pages, its memfd.
   [[nodiscard]] const basic_region<Sys>& memory() const noexcept { return *this; }
+  [[nodiscard]] int memfd() const noexcept { return memory().fd(); }
 
   // For make_shared; `make` is the way in.
   basic_buffer_pool(basic_region<Sys> memory, const pool_options& options)
@@ -64,6 +86,7 @@ class basic_buffer_pool : private basic_region<Sys>, public buffer_arena {
 };
 
 using buffer_pool = basic_buffer_pool<>;
+static_assert(shareable_source<buffer_pool>);
 
 }  // namespace vkring::inline v0
 

@@ -11,12 +11,14 @@
 #include <cstdint>
 #include <span>
 #include <utility>
+#include <vector>
 #include <vkring/core/endian.hpp>
 #include <vkring/memory/frame.hpp>
 #include <vkring/net/header.hpp>
 #include <vkring/queue/common.hpp>
 #include <vkring/queue/counters.hpp>
 #include <vkring/queue/handle_cache.hpp>
+#include <vkring/queue/queue_state.hpp>
 #include <vkring/queue/rules.hpp>
 #include <vkring/ring/concepts.hpp>
 
@@ -45,6 +47,21 @@ class rx_queue {
         rules_(rules),
         notify_(std::move(notify)),
         cache_(source, burst(ring_), burst(ring_)) {}
+  /// Goes on with a queue that was at rest as `from` says; `ring` has the `tokens` of that.
+  rx_queue(Ring ring, Source& source, const frame_rules& rules, Notify notify,
+           const queue_state& from)
+      : rx_queue(std::move(ring), source, rules, std::move(notify)) {
+    counters_ = from.counters;
+  }
+  [[nodiscard]] static std::vector<handle> tokens(const queue_state& from, const Source& source)
+    requires shareable_source<Source>
+  {
+    std::vector<handle> made;
+    for (const buffer_state& each : from.buffers) {
+      made.push_back(Source::with_plain_header(each.in(source), false));
+    }
+    return made;
+  }
   rx_queue(rx_queue&&) noexcept = default;
   rx_queue& operator=(rx_queue&&) = delete;
 
@@ -104,6 +121,24 @@ class rx_queue {
   void stop() noexcept {
     ring_.abandon([this](handle h) { cache_.put(h); });
     cache_.flush();
+  }
+
+  /// Fills the ring up and gives the queue's own stock back to the source.
+  void settle() noexcept {
+    refill();
+    cache_.flush();
+  }
+  /// What has to be known to go on with the queue elsewhere, after `settle`. Allocation: the lists.
+  [[nodiscard]] queue_state state() const
+    requires shareable_source<Source>
+  {
+    queue_state now;
+    now.ring = ring_.state([&](handle h) {
+      now.buffers.push_back(buffer_state::of(source(), h));
+      now.counts.push_back(1);
+    });
+    now.counters = counters_;
+    return now;
   }
 
   [[nodiscard]] const queue_counters& counters() const noexcept { return counters_; }

@@ -17,6 +17,7 @@
 #include <vkring/queue/common.hpp>
 #include <vkring/queue/counters.hpp>
 #include <vkring/queue/handle_cache.hpp>
+#include <vkring/queue/queue_state.hpp>
 #include <vkring/queue/rules.hpp>
 #include <vkring/ring/concepts.hpp>
 
@@ -56,6 +57,36 @@ class tx_queue {
     finished_.reserve(compounds_.size());
     idle_.reserve(compounds_.size());
     for (std::uint32_t i = ring_.size(); i-- != 0;) idle_.push_back(i);
+  }
+  /// Goes on with a queue that was at rest as `from` says; `ring` has the `tokens` of that.
+  tx_queue(Ring ring, Source& source, const frame_rules& rules, Notify notify,
+           const queue_state& from)
+    requires shareable_source<Source>
+      : tx_queue(std::move(ring), source, rules, std::move(notify)) {
+    counters_ = from.counters;
+    std::size_t at = 0;
+    for (const std::uint16_t count : from.counts) {
+      if (count > 1) {
+        note_compound({from.buffers[at].in(source), count, 0});
+        for (std::size_t i = at; i + 1 < at + count; ++i) {
+          source.link(from.buffers[i].in(source)).next = from.buffers[i + 1].in(source);
+        }
+      }
+      at += count;
+    }
+  }
+  [[nodiscard]] static std::vector<tx_token> tokens(const queue_state& from, const Source& source)
+    requires shareable_source<Source>
+  {
+    std::vector<tx_token> made;
+    std::uint32_t compounds = 0;  // a new queue numbers them so
+    std::size_t at = 0;
+    for (const std::uint16_t count : from.counts) {
+      made.push_back(count > 1 ? compound_token(compounds++)
+                               : tx_token{std::bit_cast<std::uint64_t>(from.buffers[at].in(source))});
+      at += count;
+    }
+    return made;
   }
   tx_queue(tx_queue&&) noexcept = default;
   tx_queue& operator=(tx_queue&&) = delete;
@@ -155,6 +186,42 @@ class tx_queue {
     reclaim();
     ring_.abandon([this](tx_token token) { finish(token); });
     cache_.flush();
+  }
+
+  /// Takes back what the device has read, and gives the queue's own stock back to the source.
+  void settle() noexcept {
+    reclaim();
+    cache_.flush();
+  }
+  /// How many sends of segments have tokens that were not collected from `finished`.
+  [[nodiscard]] std::size_t unfinished() const {
+    std::vector<bool> idle(compounds_.size());
+    for (const std::uint32_t entry : idle_) idle[entry] = true;
+    std::size_t count = finished_.size();
+    for (std::size_t i = 0; i < idle.size(); ++i) {
+      if (!idle[i] && compounds_[i].buffers == 0) ++count;
+    }
+    return count;
+  }
+  /// What has to be known to go on with the queue elsewhere, after `settle` and with nothing
+  /// `unfinished`. Allocation: the lists.
+  [[nodiscard]] queue_state state() const
+    requires shareable_source<Source>
+  {
+    queue_state now;
+    now.ring = ring_.state([&](tx_token token) {
+      const bool one = (token.bits & compound_mark) == 0;
+      const compound it = one ? compound{std::bit_cast<handle>(token.bits), 1, 0}
+                              : compounds_[token.bits >> 2];
+      now.counts.push_back(static_cast<std::uint16_t>(it.buffers));
+      handle at = it.first;
+      for (std::uint32_t left = it.buffers; left != 0; --left) {
+        now.buffers.push_back(buffer_state::of(cache_.source(), at));
+        if (left != 1) at = cache_.source().link(at).next;
+      }
+    });
+    now.counters = counters_;
+    return now;
   }
 
   [[nodiscard]] const queue_counters& counters() const noexcept { return counters_; }
@@ -317,13 +384,17 @@ class tx_queue {
 
   // Adds the first `length` buffers of chain_ and remembers what they are. False: the ring is full.
   bool add_compound(std::size_t length, const compound& what) noexcept {
-    const std::uint32_t entry = idle_.back();
-    const tx_token token{std::uint64_t{entry} << 2 | compound_mark};
-    if (!ring_.try_add({chain_.data(), length}, token)) return false;
+    if (!ring_.try_add({chain_.data(), length}, compound_token(idle_.back()))) return false;
+    note_compound(what);
+    return true;
+  }
+  static tx_token compound_token(std::uint32_t entry) noexcept {
+    return {std::uint64_t{entry} << 2 | compound_mark};
+  }
+  void note_compound(const compound& what) noexcept {
+    compounds_[idle_.back()] = what;
     idle_.pop_back();
     ++compounds_in_flight_;
-    compounds_[entry] = what;
-    return true;
   }
 
   // Whatever comes next, in whatever mode the ring is.

@@ -4,7 +4,9 @@
 
 // Which descriptors of a split ring are free, and which belong to a chain in flight.
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 #include <vkring/ring/index.hpp>
 
@@ -31,6 +33,23 @@ class descriptor_ledger {
       entries_[i] = {(ring_index(i) + 1).slot(mask), std::uint16_t{0}};
     }
     for (std::uint16_t i = 0; i < busy; ++i) entries_[(used + i).slot(mask)].count = 1;
+  }
+  /// Takes over an account from elsewhere: `order` names each descriptor once, first those of the chains in
+  /// flight, `chains` being how many each has, then the free ones as they are to be taken.
+  void restore(std::span<const std::uint16_t> chains,
+               std::span<const std::uint16_t> order) noexcept {
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      entries_[order[i]] = {order[(i + 1) % order.size()], std::uint16_t{0}};
+    }
+    std::size_t busy = 0;
+    for (const std::uint16_t count : chains) {
+      entries_[order[busy]].count = count;
+      busy += count;
+    }
+    oldest_ = order.front();
+    free_ = static_cast<std::uint16_t>(order.size() - busy);
+    free_head_ = order[busy % order.size()];
+    free_tail_ = order.back();
   }
   /// Forgets all chains and has nothing free.
   void clear() noexcept {

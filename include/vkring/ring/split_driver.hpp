@@ -14,6 +14,7 @@
 #include <vkring/core/set_once.hpp>
 #include <vkring/ring/concepts.hpp>
 #include <vkring/ring/descriptor_ledger.hpp>
+#include <vkring/ring/driver_state.hpp>
 #include <vkring/ring/slots.hpp>
 
 namespace vkring::inline v0 {
@@ -42,22 +43,9 @@ class virtqueue<split, driver_side, Token, Access> {
   /// buffers.
   virtqueue(const split_ring& ring, const ring_options& options, indirect_tables tables = {},
             std::uint32_t max_written = UINT32_MAX)
-      : ring_(ring),
-        size_(options.size),
-        mask_(static_cast<std::uint16_t>(options.size - 1)),
-        event_idx_(options.event_idx),
-        in_order_(options.in_order),
-        tables_(options.indirect ? tables : indirect_tables{}),
-        max_written_(max_written),
-        avail_(options.start),
-        published_(options.start),
-        kick_checked_(options.start),
-        used_(options.start),
-        used_seen_(options.start),
-        tokens_(options.size),
-        ledger_(options.size) {
+      : virtqueue(ring, options, tables, max_written, options.start) {
+    write_avail_entries();
     for (std::uint16_t i = 0; i < size_; ++i) {
-      Access::store(ring_.avail_entries()[i], i);
       Access::store(ring_.descriptors()[i].address, std::uint64_t{0});
       Access::store(ring_.descriptors()[i].rest, std::uint64_t{0});
     }
@@ -66,6 +54,76 @@ class virtqueue<split, driver_side, Token, Access> {
     Access::store(ring_.used_index(), options.start.value());
     disable_call();
     Access::publish_avail(ring_.avail_index(), options.start.value());
+  }
+
+  /// Goes on with a ring whose driver side was at rest as `from` says, with calls suppressed until
+  /// `enable_call`. `tokens` are those of its chains. Precondition: `from` has no `flaw`.
+  virtqueue(const split_ring& ring, const ring_options& options, const indirect_tables& tables,
+            std::uint32_t max_written, const driver_state& from, std::span<const Token> tokens)
+      : virtqueue(ring, options, tables, max_written, from.used) {
+    mode_ = from.mode;
+    avail_ = published_ = kick_checked_ = from.avail();
+    batch_left_ = from.batch_left;
+    batch_written_ = from.batch_written;
+    until_fast_ = from.until_fast;
+    general_entries_.add(from.general_entries);
+    fast_entries_.add(from.fast_entries);
+    if (mode_ == ring_mode::fast) {
+      for (std::uint16_t i = 0; i < tokens.size(); ++i) tokens_[(used_ + i).slot(mask_)] = tokens[i];
+      write_avail_entries();
+    } else {
+      ledger_.restore(from.chains, from.order);
+      std::size_t at = 0;
+      for (std::size_t i = 0; i < tokens.size(); at += from.chains[i++]) {
+        tokens_[from.order[at]] = tokens[i];
+      }
+    }
+    disable_call();
+  }
+
+  /// What has to be known to go on with the ring elsewhere, everything being published; `sink(token)` is
+  /// called for each chain in flight, in the order of `chains`. Allocation: the lists.
+  template <class Sink>
+  [[nodiscard]] driver_state state(Sink&& sink) const {
+    driver_state now;
+    now.used = used_;
+    now.general_entries = now.fast_entries = general_entries_.value();
+    // With nothing in flight there is nothing that fast mode could not go on with.
+    if (in_flight() == 0) return now;
+    now.batch_left = batch_left_;
+    now.batch_written = batch_written_;
+    if (mode_ == ring_mode::fast) {
+      now.chains.assign(in_flight(), std::uint16_t{1});
+      for (ring_index at = used_; at != avail_; at += 1) sink(tokens_[at.slot(mask_)]);
+      return now;
+    }
+    now.mode = ring_mode::general;
+    now.fast_entries = fast_entries_.value();
+    now.until_fast = until_fast_;
+    const auto add = [&](std::uint16_t head) {
+      const std::uint16_t count = ledger_.chain_length(head);
+      now.chains.push_back(count);
+      for (std::uint16_t i = 0, at = head; i < count; ++i, at = ledger_.after(at)) {
+        now.order.push_back(at);
+      }
+      sink(tokens_[head]);
+    };
+    if (in_order_) {
+      std::uint16_t head = ledger_.oldest();
+      for (std::uint16_t left = in_flight(); left != 0; --left) {
+        add(head);
+        head = chain_after(head);
+      }
+    } else {
+      for (std::uint16_t head = 0; head < size_; ++head) {
+        if (ledger_.chain_length(head) != 0) add(head);
+      }
+    }
+    for (std::uint16_t i = 0, at = ledger_.first_free(); i < ledger_.free(); ++i) {
+      now.order.push_back(at);
+      at = ledger_.after(at);
+    }
+    return now;
   }
 
   [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
@@ -354,6 +412,24 @@ class virtqueue<split, driver_side, Token, Access> {
   }
 
  private:
+  // Private state alone, with nothing in flight.
+  virtqueue(const split_ring& ring, const ring_options& options, const indirect_tables& tables,
+            std::uint32_t max_written, ring_index start)
+      : ring_(ring),
+        size_(options.size),
+        mask_(static_cast<std::uint16_t>(options.size - 1)),
+        event_idx_(options.event_idx),
+        in_order_(options.in_order),
+        tables_(options.indirect ? tables : indirect_tables{}),
+        max_written_(max_written),
+        avail_(start),
+        published_(start),
+        kick_checked_(start),
+        used_(start),
+        used_seen_(start),
+        tokens_(options.size),
+        ledger_(options.size) {}
+
   template <class Sink>
   static constexpr bool wants_written = std::is_invocable_v<Sink&, Token, std::uint32_t>;
 
@@ -452,6 +528,9 @@ class virtqueue<split, driver_side, Token, Access> {
   void enter_fast() noexcept {
     mode_ = ring_mode::fast;
     fast_entries_.add(1);
+    write_avail_entries();
+  }
+  void write_avail_entries() noexcept {
     for (std::uint16_t i = 0; i < size_; ++i) Access::store(ring_.avail_entries()[i], i);
   }
 

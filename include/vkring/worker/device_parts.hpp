@@ -29,6 +29,7 @@
 #include <vkring/memory/table.hpp>
 #include <vkring/net/offload.hpp>
 #include <vkring/worker/device_config.hpp>
+#include <vkring/worker/device_state.hpp>
 #include <vkring/worker/health.hpp>
 #include <vkring/worker/queue_pair.hpp>
 #include <vkring/worker/tap_worker.hpp>
@@ -38,11 +39,17 @@ namespace vkring::inline v0 {
 
 namespace detail {
 
+template <class Parts>
+struct hand_over;
+
 // In the order of construction; destroyed in reverse, so nothing is used after it is gone.
 template <class Layout, buffer_source Source, class Sys, class Worker>
 struct device_parts {
   using pair_type = queue_pair<Layout, Source, Sys>;
   using config = basic_device_config<Sys>;
+  using sys = Sys;
+  using source_type = Source;
+  using ring_type = typename Layout::ring_type;
 
   static constexpr std::string_view vhost_name = "vhost-net";
   static constexpr std::string_view worker_name = "worker";
@@ -127,6 +134,7 @@ struct device_parts {
   const pid_t owner = Sys::getpid();
   std::shared_ptr<Source> source;
   std::string reason;
+  agreement agreed;
   offload_plan plan;
   std::vector<basic_tap<Sys>> taps;
   std::vector<basic_queue_claim<Sys>> claims;  // on each of them
@@ -138,6 +146,10 @@ struct device_parts {
   std::optional<basic_event_fd<Sys>> error;  // the worker's
   std::vector<std::unique_ptr<pair_type>> pairs;
   std::vector<bool> enabled;
+  std::vector<worker_counters> counted;         // by workers before this one
+  std::vector<std::vector<std::byte>> held;     // frames that the one before this had to leave
+  std::uint32_t hands = 0;               // how often the rings have changed hands
+  std::chrono::nanoseconds gap{0};       // the last time
   std::size_t rx_needs = 1;  // buffers, for the largest frame
   std::vector<ring_motion> motions;
   std::size_t broken = 0;                        // queues that `wait` has told of
@@ -172,7 +184,7 @@ struct device_parts {
     if (auto done = open_link(wanted, where); !done) return done;
     if (auto done = agree(wanted); !done) return done;
     if (auto done = configure_taps(); !done) return done;
-    table.emplace(vhost ? vhost_max_regions<Sys>() : memory_table::default_max_regions);
+    make_table();
     if (auto done = make_rings(want); !done) return done;
     if (auto done = start(wanted); !done) return done;
     if (auto done = watch_events(); !done) return done;
@@ -185,6 +197,8 @@ struct device_parts {
   }
 
  private:
+  friend struct hand_over<device_parts>;
+
   result<void> choose_backend(const config& wanted) {
     reason = "asked for";
     if (wanted.backend == backend_kind::worker) return {};
@@ -219,6 +233,7 @@ struct device_parts {
     options.owner = wanted.owner;
     options.group = wanted.group;
     options.netns_fd = where ? where->fd() : -1;
+    options.header_size = static_cast<int>(plan.header_bytes);
     if (wanted.queue_fds.empty()) {
       auto opened = basic_tap<Sys>::open_queues(options, wanted.wanted.queue_pairs);
       if (!opened) return fail(std::move(opened.error()));
@@ -290,19 +305,24 @@ struct device_parts {
     // The rest of a larger ring stays empty.
     asked.queue_size = static_cast<std::uint32_t>(
         std::min<std::size_t>(asked.queue_size, source->size() / asked.queue_pairs));
-    auto agreed = negotiate(asked, offer(), able);
-    if (!agreed && vhost && wanted.backend == backend_kind::automatic) {
-      reason = "with vhost-net: " + agreed.error().message();
+    agreed = {asked, offer().features, able};
+    auto made = agreed.plan(offer().name);
+    if (!made && vhost && wanted.backend == backend_kind::automatic) {
+      reason = "with vhost-net: " + made.error().message();
       vhost.reset();
       link_events.reset();
-      agreed = negotiate(asked, offer(), able);
+      agreed.offered = offer().features;
+      made = agreed.plan(offer().name);
     }
-    if (!agreed) return fail(std::move(agreed.error()));
-    plan = std::move(*agreed);
+    if (!made) return fail(std::move(made.error()));
+    take_plan(std::move(*made));
+    return {};
+  }
+  void take_plan(offload_plan made) {
+    plan = std::move(made);
     // Mergeable buffers hold payload in the place of the header, too, except the first.
     const std::size_t each = source->capacity() + plan.header_bytes;
     rx_needs = plan.mergeable ? (largest_frame() + plan.header_bytes + each - 1) / each : 1;
-    return {};
   }
 
   // What the chosen backend offers.
@@ -333,14 +353,43 @@ struct device_parts {
     return {};
   }
 
+  void make_table() {
+    table.emplace(vhost ? vhost_max_regions<Sys>() : memory_table::default_max_regions);
+  }
+  [[nodiscard]] queue_pair_layout layout_of(std::uint32_t queue_size) const noexcept {
+    return {static_cast<std::uint16_t>(queue_size),
+            plan.indirect ? queue_pair_layout::entries_for(source->capacity()) : std::uint16_t{0}};
+  }
+  // Of the block of each pair; behind the last one there is a line that says whose the rings are.
+  [[nodiscard]] static std::size_t block_bytes(const queue_pair_layout& layout) noexcept {
+    return layout.template bytes<ring_type>();
+  }
+
+  // Memory that another process can map where the source has such, too.
   result<void> make_rings(const wanted_features& want) {
-    const queue_pair_layout layout{
-        static_cast<std::uint16_t>(want.queue_size),
-        plan.indirect ? queue_pair_layout::entries_for(source->capacity()) : std::uint16_t{0}};
-    const std::size_t each = layout.template bytes<typename Layout::ring_type>();
-    auto mapped = basic_region<Sys>::make(each * want.queue_pairs);
+    const queue_pair_layout layout = layout_of(want.queue_size);
+    region_options where;
+    if constexpr (shareable_source<Source>) where.shareable = source->memfd() >= 0;
+    auto mapped = basic_region<Sys>::make(
+        block_bytes(layout) * want.queue_pairs + ring_type::alignment, where);
     if (!mapped) return fail(std::move(mapped.error()));
     rings.emplace(std::move(*mapped));
+    const auto make = [&](std::size_t, std::span<std::byte> block,
+                          std::uint64_t guest) -> result<std::unique_ptr<pair_type>> {
+      auto events = pair_type::events::create();
+      if (!events) return fail(std::move(events.error()));
+      return std::make_unique<pair_type>(std::move(*events), block, guest, layout,
+                                         options_of(plan, layout.size), plan, *table, *source);
+    };
+    enabled.assign(want.queue_pairs, true);
+    counted.resize(want.queue_pairs);
+    held.resize(want.queue_pairs);
+    return make_pairs(layout, want.queue_pairs, make);
+  }
+
+  // Calls `make(i, block, guest address)` for each pair.
+  template <class Make>
+  result<void> make_pairs(const queue_pair_layout& layout, std::size_t count, Make&& make) {
     auto guest = table->add(rings->bytes());
     if (!guest) return fail(std::move(guest.error()));
     for (const guest_region& each_region : source->regions()) {
@@ -352,15 +401,13 @@ struct device_parts {
       if (!event) return fail(std::move(event.error()));
       error.emplace(std::move(*event));
     }
-    for (std::size_t i = 0; i < want.queue_pairs; ++i) {
-      auto events = pair_type::events::create();
-      if (!events) return fail(std::move(events.error()));
-      pairs.push_back(std::make_unique<pair_type>(
-          std::move(*events), rings->bytes().subspan(i * each, each), *guest + i * each, layout,
-          options(layout.size), plan, *table, *source));
+    const std::size_t each = block_bytes(layout);
+    for (std::size_t i = 0; i < count; ++i) {
+      auto made = make(i, rings->bytes().subspan(i * each, each), *guest + i * each);
+      if (!made) return fail(std::move(made.error()));
+      pairs.push_back(std::move(*made));
     }
-    motions.resize(want.queue_pairs);
-    enabled.assign(want.queue_pairs, true);
+    motions.resize(count);
     return {};
   }
 
@@ -386,7 +433,7 @@ struct device_parts {
       worker_queue<Layout> queue;
       queue.tx = pairs[i]->tx_ring();
       queue.rx = pairs[i]->rx_ring();
-      queue.options = options(pairs[i]->tx_ring().size());
+      queue.options = options_of(plan, pairs[i]->tx_ring().size());
       queue.tap = taps[i].fd();
       queue.tx_kick = events.tx_kick.fd();
       queue.rx_kick = events.rx_kick.fd();
@@ -396,6 +443,9 @@ struct device_parts {
       queue.header_bytes = plan.header_bytes;
       queue.mergeable = plan.mergeable;
       queue.usual_frame = largest_frame();
+      queue.served = enabled[i];
+      queue.counters = counted[i];
+      queue.held = std::move(held[i]);
       queues.push_back(queue);
     }
     if constexpr (std::is_same_v<Layout, split>) {
@@ -419,15 +469,6 @@ struct device_parts {
     constexpr std::size_t vlan_tag = 4;
     const std::size_t mtu = plan.mtu == 0 ? std::uint16_t{1500} : plan.mtu;
     return link_header_size(plan.link) + vlan_tag + mtu;
-  }
-
-  [[nodiscard]] ring_options options(std::uint16_t size) const noexcept {
-    ring_options agreed;
-    agreed.size = size;
-    agreed.event_idx = plan.event_idx;
-    agreed.indirect = plan.indirect;
-    agreed.in_order = plan.in_order;
-    return agreed;
   }
 };
 

@@ -65,8 +65,15 @@ class lined_up_buffers {
     pieces_[pieces_end_] = {spill_.get(), spill_bytes_};
     return {&pieces_[pieces_begin_], pieces_end_ - pieces_begin_ + 1};
   }
-  [[nodiscard]] std::span<const std::byte> spill() const noexcept {
-    return {spill_.get(), spill_bytes_};
+  [[nodiscard]] std::span<std::byte> spill() const noexcept { return {spill_.get(), spill_bytes_}; }
+
+  // Copies from the front of the lined-up buffers, which hold as much as `into` at least.
+  void read(std::span<std::byte> into) const noexcept {
+    for (std::size_t i = pieces_begin_; i != pieces_end_ && !into.empty(); ++i) {
+      const std::size_t n = std::min<std::size_t>(into.size(), pieces_[i].iov_len);
+      std::memcpy(into.data(), pieces_[i].iov_base, n);
+      into = into.subspan(n);
+    }
   }
 
   // Copies to the front of the lined-up buffers, `offset` bytes in.

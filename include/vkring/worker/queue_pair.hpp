@@ -79,10 +79,9 @@ class queue_pair {
              const queue_pair_layout& layout, const ring_options& options, const offload_plan& plan,
              const memory_table& memory, Source& source)
       : events_(std::move(made)),
-        tx_ring_(ring_type::place(block, layout.size)),
-        rx_ring_(ring_type::place(block.subspan(ring_type::bytes(layout.size)), layout.size)),
-        tables_{block.data() + 2 * ring_type::bytes(layout.size),
-                guest + 2 * ring_type::bytes(layout.size), layout.table_entries},
+        tx_ring_(tx_ring_in(block, layout)),
+        rx_ring_(rx_ring_in(block, layout)),
+        tables_(tables_in(block, guest, layout)),
         tx_(virtqueue<Layout, driver_side, tx_token>(tx_ring_, options, tables_), source,
             rules(plan, plan.tx, &memory), notifier{&events_.tx_kick}),
         rx_(virtqueue<Layout, driver_side, typename Source::handle>(
@@ -90,8 +89,35 @@ class queue_pair {
             source, rules(plan, plan.rx), notifier{&events_.rx_kick}) {
     rx_.refill();
   }
+  /// Goes on with a pair that lies in `block` already, its queues having been at rest as `tx` and `rx` say.
+  queue_pair(events made, std::span<std::byte> block, std::uint64_t guest,
+             const queue_pair_layout& layout, const ring_options& options, const offload_plan& plan,
+             const memory_table& memory, Source& source, const queue_state& tx,
+             const queue_state& rx)
+    requires shareable_source<Source>
+      : events_(std::move(made)),
+        tx_ring_(tx_ring_in(block, layout)),
+        rx_ring_(rx_ring_in(block, layout)),
+        tables_(tables_in(block, guest, layout)),
+        tx_(virtqueue<Layout, driver_side, tx_token>(tx_ring_, options, tables_, UINT32_MAX,
+                                                     tx.ring, tx_type::tokens(tx, source)),
+            source, rules(plan, plan.tx, &memory), notifier{&events_.tx_kick}, tx),
+        rx_(virtqueue<Layout, driver_side, typename Source::handle>(
+                rx_ring_, options, {}, rx_type::max_written(source, rules(plan, plan.rx)), rx.ring,
+                rx_type::tokens(rx, source)),
+            source, rules(plan, plan.rx), notifier{&events_.rx_kick}, rx) {}
   queue_pair(const queue_pair&) = delete;
   queue_pair& operator=(const queue_pair&) = delete;
+
+  /// Where the rings lie in the block of a pair.
+  [[nodiscard]] static ring_type tx_ring_in(std::span<std::byte> block,
+                                            const queue_pair_layout& layout) noexcept {
+    return ring_type::place(block, layout.size);
+  }
+  [[nodiscard]] static ring_type rx_ring_in(std::span<std::byte> block,
+                                            const queue_pair_layout& layout) noexcept {
+    return ring_type::place(block.subspan(ring_type::bytes(layout.size)), layout.size);
+  }
 
   [[nodiscard]] tx_type& tx() noexcept { return tx_; }
   [[nodiscard]] rx_type& rx() noexcept { return rx_; }
@@ -103,6 +129,11 @@ class queue_pair {
   [[nodiscard]] const events& notifications() const noexcept { return events_; }
 
  private:
+  static indirect_tables tables_in(std::span<std::byte> block, std::uint64_t guest,
+                                   const queue_pair_layout& layout) noexcept {
+    const std::size_t behind = 2 * ring_type::bytes(layout.size);
+    return {block.data() + behind, guest + behind, layout.table_entries};
+  }
   static frame_rules rules(const offload_plan& plan, const frame_offloads& direction,
                            const memory_table* memory = nullptr) noexcept {
     return {.header_size = static_cast<std::uint32_t>(plan.header_bytes),

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <span>
 #include <utility>
+#include <vector>
 #include <vkring/core/endian.hpp>
 #include <vkring/kernel/event_fd.hpp>
 #include <vkring/kernel/sys.hpp>
@@ -37,13 +38,20 @@ template <class Layout, class Sys = posix>
 class tap_queue {
  public:
   using ring_type = virtqueue<Layout, device_side, table_cursor>;
+  static constexpr std::size_t max_frame = 65562;
 
-  /// `table` outlives the queue and does not change.
+  /// `table` outlives the queue and does not change. A frame that is held has at most `max_frame`
+  /// bytes and its header.
   tap_queue(const worker_queue<Layout>& queue, const memory_table& table)
       : queue_(queue),
-        tx_(queue.tx, queue.options, table_cursor(table)),
-        rx_(queue.rx, queue.options, table_cursor(table)),
-        lined_up_(max_frame + queue.header_bytes) {}
+        tx_(queue.tx, at_used(queue.options, queue.tx), table_cursor(table)),
+        rx_(queue.rx, at_used(queue.options, queue.rx), table_cursor(table)),
+        lined_up_(max_frame + queue.header_bytes),
+        paused_(!queue.served),
+        counters_(queue.counters) {
+    std::copy(queue.held.begin(), queue.held.end(), lined_up_.spill().begin());
+    frame_bytes_ = spilled_ = queue.held.size();
+  }
 
   /// Sends up to `budget` frames to the kernel; returns how many chains it returned.
   template <worker_io Io>
@@ -76,11 +84,27 @@ class tap_queue {
       done = serve_tx(io, static_cast<std::uint16_t>(left));
     }
   }
-  /// Sends what is in the ring, and serves the pair no more until `resume`.
+  /// Sends what is in the ring, delivers the frame that waits for buffers if there are any, and serves the
+  /// pair no more until `resume`.
   template <worker_io Io>
   void pause(Io& io) noexcept {
     drain_tx(io);
+    if (holds_frame()) {
+      look_for_rx_ = true;
+      serve_rx(1);
+    }
     paused_ = true;
+  }
+  /// Whether a frame was taken from the kernel that the ring has not enough buffers for.
+  [[nodiscard]] bool holds_frame() const noexcept { return spilled_ != 0; }
+  /// That frame with its header; empty if there is none. Only while the pair is not served.
+  [[nodiscard]] std::vector<std::byte> held_frame() const {
+    if (!holds_frame()) return {};
+    std::vector<std::byte> whole(frame_bytes_);
+    lined_up_.read(std::span(whole).first(spilled_at_));
+    std::copy_n(lined_up_.spill().begin(), spilled_,
+                whole.begin() + static_cast<std::ptrdiff_t>(spilled_at_));
+    return whole;
   }
   void resume() noexcept {
     paused_ = false;
@@ -101,7 +125,7 @@ class tap_queue {
     std::size_t delivered = 0;
     bool used = false;
     for (; taken != budget && line_up(); ++taken) {
-      if (spilled_ == 0 && !read_frame()) break;
+      if (!holds_frame() && !read_frame()) break;
       while (frame_bytes_ > lined_up_.bytes() && line_up_more()) {
       }
       if (frame_bytes_ <= lined_up_.bytes()) {
@@ -125,6 +149,7 @@ class tap_queue {
 
   /// Asks for no kicks: this side is looking by itself.
   void disable_kicks() noexcept {
+    if (paused_) return;
     tx_.disable_kick();
     rx_.disable_kick();
   }
@@ -176,7 +201,11 @@ class tap_queue {
   [[nodiscard]] const worker_health& health() const noexcept { return health_; }
 
  private:
-  static constexpr std::size_t max_frame = 65562;
+  template <class Ring>
+  static ring_options at_used(ring_options options, const Ring& ring) noexcept {
+    options.start = ring_index(direct::load(ring.used_index()));
+    return options;
+  }
 
   // Hands the burst to the kernel and returns its chains; returns how many. What the kernel has no
   // room for goes back to the ring, until the TAP is writable.

@@ -70,6 +70,7 @@ class basic_tap_worker {
   void stop() noexcept {
     // Pairs with `stopping`: who sees it sees what was sent before.
     stopping_.store(true, std::memory_order_release);
+    begin();
     for (thread& each : threads_) {
       if (!each.running) continue;
       each.wake->signal();
@@ -89,6 +90,12 @@ class basic_tap_worker {
     it.served.wait(!on, std::memory_order_acquire);
   }
 
+  /// The frame that was taken from the kernel for a pair that is not served, and waits for more buffers in its
+  /// rx ring: with its header, empty if there is none.
+  [[nodiscard]] std::vector<std::byte> held_frame(std::size_t pair) const {
+    return pairs_[pair]->it.held_frame();
+  }
+
   [[nodiscard]] std::size_t queue_pairs() const noexcept { return pairs_.size(); }
   [[nodiscard]] const worker_counters& counters(std::size_t pair) const noexcept {
     return pairs_[pair]->it.counters();
@@ -106,11 +113,11 @@ class basic_tap_worker {
   struct thread;
   struct pair_state {
     pair_state(const worker_queue<Layout>& served_queue, const memory_table& table)
-        : it(served_queue, table) {}
+        : it(served_queue, table), wanted(served_queue.served), served(served_queue.served) {}
     queue it;
     thread* by = nullptr;
-    std::atomic<bool> wanted{true};
-    std::atomic<bool> served{true};
+    std::atomic<bool> wanted;
+    std::atomic<bool> served;
   };
   struct thread {
     basic_tap_worker* worker = nullptr;
@@ -170,7 +177,13 @@ class basic_tap_worker {
       }
       each.running = true;
     }
+    begin();
     return {};
+  }
+  // A start that fails half-way has taken nothing from the kernel that it could not deliver.
+  void begin() noexcept {
+    begun_.store(true, std::memory_order_release);
+    begun_.notify_all();
   }
 
   // Signals are for the application's threads: one that a worker took would interrupt none of them.
@@ -198,6 +211,7 @@ class basic_tap_worker {
 
   void run(thread& self) noexcept {
     Io io = std::move(*self.io);
+    begun_.wait(false, std::memory_order_acquire);
     while (!stopping()) {
       for (pair_state* each : self.pairs) each->it.disable_kicks();
       work(self, io);
@@ -265,6 +279,7 @@ class basic_tap_worker {
 
   memory_table table_;
   std::chrono::microseconds spin_;
+  std::atomic<bool> begun_{false};
   std::atomic<bool> stopping_{false};
   std::vector<std::unique_ptr<pair_state>> pairs_;
   std::vector<thread> threads_;

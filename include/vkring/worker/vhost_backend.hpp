@@ -74,7 +74,7 @@ class basic_vhost_backend {
   /// What every device offers.
   [[nodiscard]] const feature_set& features() const noexcept { return features_; }
 
-  /// Binds all rings, each at the position that its `used` index shows. `table` is copied.
+  /// Binds all rings that are to be served, each at the position that its `used` index shows. `table` is copied.
   /// Errors: what the ioctls return; nothing is bound then.
   result<void> start(const std::vector<worker_queue<Layout>>& queues, const memory_table& table,
                      const feature_set& agreed) {
@@ -85,7 +85,7 @@ class basic_vhost_backend {
     }
     for (std::size_t i = 0; i < pairs_.size(); ++i) {
       auto done = pairs_[i].prepare(queues[i], agreed, regions, busyloop_);
-      if (done) done = pairs_[i].bind();
+      if (done && queues[i].served) done = pairs_[i].bind();
       if (!done) {
         for (served_pair& each : pairs_) each.unbind();
         return done;

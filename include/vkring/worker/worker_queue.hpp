@@ -5,15 +5,17 @@
 // What whoever serves the far end of a queue pair has to know of it.
 
 #include <cstddef>
+#include <vector>
 #include <vkring/net/header.hpp>
 #include <vkring/ring/layout.hpp>
+#include <vkring/worker/counters.hpp>
 
 namespace vkring::inline v0 {
 
 /// What the device side of a queue pair is made of. The descriptors stay the owner's, and open for
 /// as long as the worker runs. The TAP queue and the eventfds are non-blocking, and the queue stays
 /// attached while it is served: one that was detached (TUNSETQUEUE) counts as an interface that is
-/// gone, for good.
+/// gone, for good. Each ring is taken up where its used index is.
 template <class Layout>
 struct worker_queue {
   typename Layout::ring_type tx;
@@ -28,6 +30,10 @@ struct worker_queue {
   std::size_t header_bytes = header_size;  ///< also the TAP's
   bool mergeable = false;
   std::size_t usual_frame = 1518;  ///< bytes, header not counted: what buffers are lined up for
+  bool served = true;              ///< false: not before it is asked for
+  worker_counters counters{};      ///< what the worker counted for this pair before
+  /// A frame with its header that the worker took from the kernel before, and could not deliver.
+  std::vector<std::byte> held{};
 };
 
 }  // namespace vkring::inline v0
