@@ -13,6 +13,7 @@
 #include <vkring/kernel/event_fd.hpp>
 #include <vkring/kernel/event_set.hpp>
 #include <vkring/kernel/fd.hpp>
+#include <vkring/kernel/fd_passing.hpp>
 #include <vkring/kernel/link.hpp>
 #include <vkring/kernel/netlink.hpp>
 #include <vkring/kernel/netlink_abi.hpp>
@@ -31,6 +32,7 @@
 #include <vkring/memory/buffer_source.hpp>
 #include <vkring/memory/frame.hpp>
 #include <vkring/memory/region.hpp>
+#include <vkring/memory/shareable_source.hpp>
 #include <vkring/memory/table.hpp>
 #include <vkring/net/checksum.hpp>
 #include <vkring/net/features.hpp>
@@ -47,6 +49,7 @@
 #include <vkring/queue/counters.hpp>
 #include <vkring/queue/forward.hpp>
 #include <vkring/queue/handle_cache.hpp>
+#include <vkring/queue/queue_state.hpp>
 #include <vkring/queue/rules.hpp>
 #include <vkring/queue/rx_queue.hpp>
 #include <vkring/queue/slot_frame.hpp>
@@ -56,6 +59,7 @@
 #include <vkring/queue/tx_queue.hpp>
 #include <vkring/ring/chain.hpp>
 #include <vkring/ring/concepts.hpp>
+#include <vkring/ring/driver_state.hpp>
 #include <vkring/ring/fault.hpp>
 #include <vkring/ring/index.hpp>
 #include <vkring/ring/inspect.hpp>
@@ -69,11 +73,15 @@
 #include <vkring/worker/counters.hpp>
 #include <vkring/worker/device_config.hpp>
 #include <vkring/worker/device_parts.hpp>
+#include <vkring/worker/device_state.hpp>
+#include <vkring/worker/device_state_code.hpp>
 #include <vkring/worker/frame_burst.hpp>
+#include <vkring/worker/hand_over.hpp>
 #include <vkring/worker/health.hpp>
 #include <vkring/worker/lined_up_buffers.hpp>
 #include <vkring/worker/plain_io.hpp>
 #include <vkring/worker/queue_pair.hpp>
+#include <vkring/worker/suspended_device.hpp>
 #include <vkring/worker/tap_queue.hpp>
 #include <vkring/worker/tap_worker.hpp>
 

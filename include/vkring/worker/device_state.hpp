@@ -91,6 +91,9 @@ inline constexpr std::uint32_t max_shared_buffers = 1u << 24;
     return refuse("buffers=" + std::to_string(source.buffers),
                   "from 1 to " + std::to_string(max_shared_buffers));
   }
+  if (state.agreed.asked.buffer_bytes != std::uint64_t{source.capacity} + header_size) {
+    return refuse("buffer-size=" + std::to_string(source.capacity), "another size was agreed on");
+  }
   auto plan = state.agreed.plan("the backend");
   if (!plan) return fail(std::move(plan.error()));
   const ring_options options = options_of(*plan, static_cast<std::uint16_t>(state.queue_size));
