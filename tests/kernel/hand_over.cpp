@@ -107,6 +107,13 @@ TEST_CASE("hand-over: frames that are under way in every part of a device come o
       own_bed bed(*ns, std::move(config), {.buffers = 2048, .buffer_size = 1600, .memory = {.shareable = true}});
       const resume_options how{.backend = backend};
 
+      // Sent and not taken: the pair is out of service, and stays so.
+      REQUIRE(bed.it.set_enabled(1, false));
+      // The kernel would foretell where in-order chains of several descriptors start.
+      const std::size_t piece = (mix & 3) == 2 ? SIZE_MAX : 500;
+      for (std::uint32_t i = 0; i < 8; ++i) REQUIRE(bed.send(1, numbered_frame(i, 1400), {}, piece));
+      REQUIRE(bed.send(1, numbered_frame(8, 100)));
+
       // Received and not collected.
       std::uint32_t next = 0;
       std::vector<std::int64_t> last(2, -1);
@@ -128,11 +135,6 @@ TEST_CASE("hand-over: frames that are under way in every part of a device come o
       };
       for (; next < 40; ++next) REQUIRE(bed.wire.send(numbered_frame(next, 300)) == 0);
       REQUIRE(collect(10));
-
-      // Sent and not taken: the pair is out of service, and stays so.
-      REQUIRE(bed.it.set_enabled(1, false));
-      for (std::uint32_t i = 0; i < 8; ++i) REQUIRE(bed.send(1, numbered_frame(i, 1400), {}, 500));
-      REQUIRE(bed.send(1, numbered_frame(8, 100)));
 
       for (int turn = 0; turn < 3; ++turn) {
         CAPTURE(turn);
