@@ -5,7 +5,8 @@
 // Which queues of TAPs this process serves: the kernel lets any number of devices share one, and each
 // frame then comes out of either.
 
-#include <algorithm>
+#include <sys/types.h>
+
 #include <cerrno>
 #include <mutex>
 #include <string_view>
@@ -29,12 +30,14 @@ class basic_queue_claim {
   /// Errors: EBUSY when it is claimed already.
   static result<basic_queue_claim> make(int queue, std::string_view name) {
     const std::lock_guard guard(mutex());
-    for (const int each : claimed()) {
-      if (each != queue && Sys::kcmp_file(each, queue) != 0) continue;
+    const pid_t self = Sys::getpid();
+    for (const claim& each : claimed()) {
+      if (each.process != self) continue;
+      if (each.queue != queue && Sys::kcmp_file(each.queue, queue) != 0) continue;
       return fail(EBUSY, "open", name,
                   "a device of this process serves that queue: open one for each queue pair");
     }
-    claimed().push_back(queue);
+    claimed().push_back({queue, self});
     return basic_queue_claim(queue);
   }
 
@@ -43,18 +46,25 @@ class basic_queue_claim {
   ~basic_queue_claim() {
     if (queue_ < 0) return;
     const std::lock_guard guard(mutex());
-    claimed().erase(std::find(claimed().begin(), claimed().end(), queue_));
+    std::erase(claimed(), claim{queue_, Sys::getpid()});
   }
 
  private:
   explicit basic_queue_claim(int queue) noexcept : queue_(queue) {}
 
+  // A forked child starts with its parent's, which are none of its own.
+  struct claim {
+    int queue;
+    pid_t process;
+    friend bool operator==(const claim&, const claim&) = default;
+  };
+
   static std::mutex& mutex() noexcept {
     static std::mutex it;
     return it;
   }
-  static std::vector<int>& claimed() noexcept {
-    static std::vector<int> all;
+  static std::vector<claim>& claimed() noexcept {
+    static std::vector<claim> all;
     return all;
   }
 
