@@ -41,15 +41,15 @@ struct resting_pair {
         plan(state.agreed.plan("test").value()),
         layout{queue_size, indirect ? queue_pair_layout::entries_for(256) : std::uint16_t{0}},
         memory(region::make(layout.bytes<split_ring>()).value()) {
+    memory_table table;
     pair_type pair(pair_type::events::create().value(), memory.bytes(), 0x1000, layout, options(),
-                   plan, *pool);
+                   plan, table, *pool);
     frame frames[4];
     REQUIRE(pair.tx().allocate(frames) == 4);
     for (frame& each : frames) each.resize(100);
     frames[1].append(std::move(frames[2]));
     frames[1].append(std::move(frames[3]));
     REQUIRE(pair.tx().send({frames, 2}) == 2);
-    memory_table table;
     table.add_at(0x1000, memory.bytes()).value();
     table.add_at(pool->regions()[0].guest, pool->memory().bytes()).value();
     virtqueue<split, device_side, table_cursor> device(pair.rx_ring(), options(), table_cursor(table));
@@ -101,8 +101,9 @@ struct resting_pair {
     if (!source) return false;
     (*source)->keep_out(*busy);
     {
+      const memory_table table;
       pair_type pair(pair_type::events::create().value(), memory.bytes(), 0x1000, other,
-                     options_of(again, queue_size), again, **source, some.pairs[0].tx,
+                     options_of(again, queue_size), again, table, **source, some.pairs[0].tx,
                      some.pairs[0].rx);
       frame frames[4];
       received = pair.rx().receive(frames);
