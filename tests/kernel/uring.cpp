@@ -332,8 +332,13 @@ TEST_CASE("uring: where it cannot be had the error says what to do") {
       row{ENOMEM, "Cannot allocate memory (raise the limit on locked memory (ulimit -l))"},
       row{EMFILE, "Too many open files (raise the limit on open files (ulimit -n))"});
   CHECK(in_child([&] {
+          const auto memory = region::make(2 * split_ring::bytes(8)).value();
+          worker_queue<split> queue;
+          queue.tx = split_ring::place(memory.bytes(), 8);
+          queue.rx = split_ring::place(memory.bytes().subspan(split_ring::bytes(8)), 8);
+          queue.options.size = 8;
           forbid(SYS_io_uring_setup, it.reason);
-          return uring_tap_worker::start({{}}, memory_table()).error().message();
+          return uring_tap_worker::start({queue}, memory_table()).error().message();
         }) == "io_uring_setup: " + it.text);
 }
 

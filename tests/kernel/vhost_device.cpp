@@ -160,15 +160,21 @@ TEST_CASE("vhost-net device: the stack takes its frames in batches, and the work
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   for (const backend_kind backend : {backend_kind::vhost, backend_kind::worker}) {
-    noting_device::config config;
-    config.backend = backend;
-    config.name = "vkt%d";
-    config.netns = path_of(*ns);
-    const auto pool = buffer_pool::make().value();
-    basic_device_bed<noting_device> bed(*ns, pool,
-                                        noting_device::open(std::move(config), pool).value());
-    CHECK(((noting_sys::flags & tun_abi::iff_napi) != 0) == (backend == backend_kind::vhost));
-    CHECK(bed.to_kernel(0, 1000, 1400) == "");
+    // Below a limit a batch could never be completed.
+    for (const bool limited : {false, true}) {
+      CAPTURE(backend, limited);
+      noting_device::config config;
+      config.backend = backend;
+      config.name = "vkt%d";
+      config.netns = path_of(*ns);
+      if (limited) config.limit = send_limit(4096);
+      const auto pool = buffer_pool::make().value();
+      basic_device_bed<noting_device> bed(*ns, pool,
+                                          noting_device::open(std::move(config), pool).value());
+      CHECK(((noting_sys::flags & tun_abi::iff_napi) != 0) ==
+            (backend == backend_kind::vhost && !limited));
+      CHECK(bed.to_kernel(0, 1000, 1400) == "");
+    }
   }
 }
 

@@ -66,7 +66,7 @@ std::vector<block> blocks_of(const std::string& file, const std::string& markdow
 std::string fault_of(const block& b) {
   static const std::string programs = all_below("examples", {".cpp", ".hpp"});
   static const std::string scripts = all_below("tests", {".sh"}) + all_below("examples", {".sh"}) +
-                                     all_below("bench", {".sh"}) + content(root / ".ci/run");
+                                     all_below("bench", {".sh", "run"}) + content(root / ".ci/run");
   static const std::string consumers = all_below("tests/consumer", {"CMakeLists.txt", ".cmake"});
   const std::string where = b.file + ":" + std::to_string(b.line) + ": ";
   if (b.language == "text") return {};

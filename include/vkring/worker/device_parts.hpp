@@ -228,8 +228,9 @@ struct device_parts {
     options.limit = wanted.limit;
     options.multi_queue = several_queues(wanted.wanted);
     // vhost-net hands over frames in batches, which the stack then takes as such. The worker's come
-    // one by one, and would only make a detour.
-    options.napi = vhost.has_value();
+    // one by one, and would only make a detour. Below a limit, frames of a batch would wait for the
+    // last one, and that for room, which there is none until they are taken.
+    options.napi = vhost.has_value() && wanted.mode == tap_mode::tap && !wanted.limit;
     options.owner = wanted.owner;
     options.group = wanted.group;
     options.netns_fd = where ? where->fd() : -1;
