@@ -97,6 +97,7 @@ TEST_CASE("device: the interface is deleted under traffic") {
     config.worker.threads = threads;
     device_bed bed(*ns, std::move(config));
     auto control = control_of(*ns, bed.it);
+    bed.wire.use_queueing_discipline();
     std::thread load([&] {
       const frame_bytes frame = numbered_frame(1, 500);
       for (int reason = 0; reason == 0 || reason == ENOBUFS;) reason = bed.wire.send(frame);

@@ -217,6 +217,7 @@ TEST_CASE("worker: what was sent before the end is not lost, and load does not d
     bed.emplace(*ns, std::move(config));
     tap_wire wire = std::move(bed->wire);
     tap_wire other(*ns, bed->it.index(), 0);
+    other.use_queueing_discipline();
     std::thread load([&] {
       const frame_bytes frame = numbered_frame(7, 200);
       while (!ended.load()) static_cast<void>(other.send(frame));

@@ -156,6 +156,10 @@ class tap_wire {
 
   [[nodiscard]] bool good() const { return bound_; }
 
+  /// For who sends while the interface may go: past the queueing discipline, which is the other way, the
+  /// kernel (6.12) divides by the number of its queues, and there are none left at its end.
+  void use_queueing_discipline() { set(SOL_PACKET, PACKET_QDISC_BYPASS, 0); }
+
   /// 0, or an errno.
   int send(std::span<const std::byte> frame, const virtio_net_hdr& header = {}) {
     std::size_t at = 0;
