@@ -6,16 +6,19 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 #include <vkring/core/error.hpp>
@@ -64,18 +67,23 @@ result<std::vector<pid_t>> numbered_entries(const std::string& folder) {
   }
 }
 
-// The threads of this process. When one ends just as the kernel lists it, the kernel passes over
-// others: a list is right when the next one, in which that thread is no more, is the same.
+// The threads of this process. While one ends, the kernel passes over others that it would list after
+// it, and a thread that ends may be held up for as long as its (virtual) CPU is. So a list is right when
+// it is as long as the kernel says that it is (its links, and two), before and after.
 template <class Sys>
 result<std::vector<pid_t>> own_threads() {
+  const char* const folder = "/proc/self/task";
+  const auto count = [&]() -> std::size_t {
+    struct ::stat about {};
+    return Sys::stat(folder, &about) == 0 ? about.st_nlink - 2 : 0;
+  };
   constexpr int looks = 100;  // in a process whose threads come and go all the time
-  auto found = numbered_entries<Sys>("/proc/self/task");
-  for (int i = 0; found && i != looks; ++i) {
-    auto again = numbered_entries<Sys>("/proc/self/task");
-    if (again && *again == *found) break;
-    found = std::move(again);
+  for (int i = 0;; ++i) {
+    const std::size_t before = count();
+    auto found = numbered_entries<Sys>(folder);
+    if (!found || i == looks || (found->size() == before && before == count())) return found;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  return found;
 }
 
 // Whether the thread at `folder` is called so; not if it has gone.
