@@ -78,7 +78,7 @@ TEST_CASE("vhost_threads: none is passed over when another ends meanwhile") {
     over = true;
     over.notify_one();
     const std::vector expected = {stays.id()};
-    for (int look = 0; look < 10; ++look) wrong += vhost_threads(false).value() == expected ? 0 : 1;
+    for (int look = 0; look < 2; ++look) wrong += vhost_threads(false).value() == expected ? 0 : 1;
     leaves.join();
   }
   CHECK(wrong == 0);
