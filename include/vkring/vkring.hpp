@@ -64,6 +64,10 @@
 #include <vkring/ring/index.hpp>
 #include <vkring/ring/inspect.hpp>
 #include <vkring/ring/layout.hpp>
+#include <vkring/ring/packed.hpp>
+#include <vkring/ring/packed_device.hpp>
+#include <vkring/ring/packed_driver.hpp>
+#include <vkring/ring/packed_layout.hpp>
 #include <vkring/ring/shared.hpp>
 #include <vkring/ring/slots.hpp>
 #include <vkring/ring/split.hpp>

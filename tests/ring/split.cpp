@@ -16,11 +16,11 @@ template <>
 struct ring_of<split> {
   using type = split_ring;
   static constexpr std::initializer_list<int> sizes = {1, 2, 256, 32768};
+  static constexpr std::initializer_list<int> small_sizes = {1, 2, 256};
 };
 
 }  // namespace vkring::test
 
-#include "packed_sketch.hpp"
 #include "suite.hpp"
 #include "suite_notify.hpp"
 

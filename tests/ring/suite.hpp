@@ -84,7 +84,7 @@ TEMPLATE_LIST_TEST_CASE("chains of every length and mix of directions", "[ring]"
       pair.reclaim(1);
     }
   };
-  for_each_option({1, 2, 256}, [&](const ring_options& options) {
+  for_each_option(ring_of<TestType>::small_sizes, [&](const ring_options& options) {
     joined_pair<TestType> pair(options);
     for (std::uint32_t length = 1; length <= pair.driver.max_chain(); ++length) {
       CAPTURE(length);
@@ -182,7 +182,8 @@ TEMPLATE_LIST_TEST_CASE("chains come back in any order", "[ring]", ring_layouts)
 
 TEMPLATE_LIST_TEST_CASE("in-order batches: one used element for many chains", "[ring]",
                         ring_layouts) {
-  for (const std::uint16_t size : {std::uint16_t{1}, std::uint16_t{2}, std::uint16_t{256}}) {
+  for (const int each : ring_of<TestType>::small_sizes) {
+    const auto size = static_cast<std::uint16_t>(each);
     for (const std::uint32_t max_length : {1u, 3u, 7u}) {  // fast; in tables; direct
       for (const bool indirect : {false, true}) {
         CAPTURE(size, max_length, indirect);
@@ -224,7 +225,7 @@ TEMPLATE_LIST_TEST_CASE("in-order batches: one used element for many chains", "[
 }
 
 TEMPLATE_LIST_TEST_CASE("chains that were put back are found again", "[ring]", ring_layouts) {
-  for_each_option({1, 2, 256}, [](const ring_options& options) {
+  for_each_option(ring_of<TestType>::small_sizes, [](const ring_options& options) {
     joined_pair<TestType> pair(options);
     schedule chance(3);
     for (int step = 0; step < 500; ++step) {
@@ -246,7 +247,7 @@ TEMPLATE_LIST_TEST_CASE("chains that were put back are found again", "[ring]", r
 }
 
 TEMPLATE_LIST_TEST_CASE("what is given up comes back exactly once", "[ring]", ring_layouts) {
-  for_each_option({1, 2, 256}, [](const ring_options& options) {
+  for_each_option(ring_of<TestType>::small_sizes, [](const ring_options& options) {
     for (std::uint32_t seed = 1; seed <= 20; ++seed) {
       joined_pair<TestType> pair(options, 2);
       schedule chance(seed);

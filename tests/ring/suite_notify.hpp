@@ -23,7 +23,7 @@ void pass_chains(joined_pair<Layout>& pair, std::uint32_t count) {
 
 TEMPLATE_LIST_TEST_CASE("a kick is asked for, suppressed and never lost over the index wrap",
                         "[ring]", ring_layouts) {
-  for_each_option({1, 2, 256}, [](const ring_options& options) {
+  for_each_option(ring_of<TestType>::small_sizes, [](const ring_options& options) {
     joined_pair<TestType> pair(options);
     const std::uint16_t size = options.size;
     const std::uint32_t laps = options.event_idx ? 66000u / size + 2 : 20u;
@@ -54,7 +54,7 @@ TEMPLATE_LIST_TEST_CASE("a kick is asked for, suppressed and never lost over the
 
 TEMPLATE_LIST_TEST_CASE("a call is asked for, suppressed and never lost over the index wrap",
                         "[ring]", ring_layouts) {
-  for_each_option({1, 2, 256}, [](const ring_options& options) {
+  for_each_option(ring_of<TestType>::small_sizes, [](const ring_options& options) {
     joined_pair<TestType> pair(options);
     const std::uint16_t size = options.size;
     const std::uint32_t laps = options.event_idx ? 66000u / size + 2 : 20u;
@@ -87,7 +87,7 @@ TEMPLATE_LIST_TEST_CASE("a call is asked for, suppressed and never lost over the
 }
 
 TEMPLATE_LIST_TEST_CASE("a fresh ring wants kicks and no calls", "[ring]", ring_layouts) {
-  for_each_option({1, 2, 256}, [](const ring_options& options) {
+  for_each_option(ring_of<TestType>::small_sizes, [](const ring_options& options) {
     joined_pair<TestType> pair(options);
     pair.add(1, 0);
     pair.publish();

@@ -63,18 +63,25 @@ struct watching : direct {
     watch_book::get().store(&word, sizeof word);
     direct::store(word, value);
   }
-  static void publish_avail(std::uint16_t& word, std::uint16_t value) noexcept {
+  template <std::unsigned_integral T>
+  static void publish_avail(T& word, T value) noexcept {
     store(word, value);
   }
-  [[nodiscard]] static std::uint16_t observe_avail(const std::uint16_t& word) noexcept {
+  template <std::unsigned_integral T>
+  [[nodiscard]] static T observe_avail(const T& word) noexcept {
     return load(word);
   }
-  static void publish_used(std::uint16_t& word, std::uint16_t value) noexcept {
+  template <std::unsigned_integral T>
+  static void publish_used(T& word, T value) noexcept {
     store(word, value);
   }
-  [[nodiscard]] static std::uint16_t observe_used(const std::uint16_t& word) noexcept {
+  template <std::unsigned_integral T>
+  [[nodiscard]] static T observe_used(const T& word) noexcept {
     return load(word);
   }
+  // Whoever wants to sleep looks again at what may have come since.
+  static void after_kick_enabled() noexcept { begin(); }
+  static void after_call_enabled() noexcept { begin(); }
 };
 
 }  // namespace vkring::test

@@ -204,7 +204,7 @@ class rx_queue {
   template <bool Mergeable>
   [[gnu::always_inline]] std::size_t receive_burst(std::span<frame> frames) noexcept {
     const std::size_t pending =
-        std::min<std::size_t>(ring_.used_pending(frames.size()), frames.size());
+        std::min<std::size_t>(ring_.used_at_most(frames.size()), frames.size());
     const auto map = source().mapper();
     const std::uint32_t header_bytes = rules_.header_size;
     const std::ptrdiff_t header_offset = -std::ptrdiff_t{header_bytes};

@@ -79,21 +79,21 @@ class slot_queue {
         frames_(ring_.size()),
         order_(ring_.size()) {
     const auto map = source.mapper();
-    const std::size_t mask = frames_.size() - 1;
+    const std::size_t first = slot_of(ring_.avail_position());
     for (std::size_t i = 0; i < frames_.size(); ++i) {
       const mapped_buffer buffer = map(handles_[i]);
       access::payload(frames_[i]) = buffer.payload;
       access::address(frames_[i]) = buffer.address;
       access::capacity(frames_[i]) = buffer.capacity;
       clear_header(buffer.payload);
-      order_[(ring_.avail_position().value() + i) & mask] = &frames_[i];
+      order_[(first + i) % order_.size()] = &frames_[i];
     }
   }
   slot_queue(slot_queue&&) noexcept = default;
   ~slot_queue() = default;
 
   [[nodiscard]] std::size_t slot_of(ring_index position) const noexcept {
-    return position.value() & (frames_.size() - 1);
+    return ring_.slot_of(position);
   }
 
   // The buffer at a position.

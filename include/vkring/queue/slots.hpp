@@ -68,11 +68,12 @@ class slot_tx : public detail::slot_queue<Ring, Source, Notify> {
 
   /// Takes back what the device has read. `reserve` does so when it is short.
   void reclaim() noexcept {
-    const std::uint16_t pending = ring_.used_pending(ring_.size());
+    const std::uint16_t pending = ring_.used_at_most(ring_.size());
     const auto in_order = [](std::size_t, slot_frame*) __attribute__((always_inline)) {
       return true;
     };
-    if (ring_.reclaim_burst(pending, in_order) != pending) [[unlikely]]
+    const std::uint16_t done = ring_.reclaim_burst(pending, in_order);
+    if (done != pending && ring_.used_pending(1) != 0) [[unlikely]]
       reclaim_any();
   }
 
@@ -222,7 +223,7 @@ class slot_rx : public detail::slot_queue<Ring, Source, Notify> {
   /// Gives the oldest `n` frames back to the device.
   void release(std::size_t n) noexcept {
     const auto count = static_cast<std::uint16_t>(std::min<std::size_t>(n, ring_.room()));
-    if (unbound_ != 0 || ring_.add_again(count) != count) [[unlikely]]
+    if (unbound_ != 0 || ring_.template add_again<true>(count, length_) != count) [[unlikely]]
       release_any(count);
     if (count != 0) base::publish();
   }
@@ -243,7 +244,7 @@ class slot_rx : public detail::slot_queue<Ring, Source, Notify> {
     const std::size_t held = ring_.room();
     const ring_index first = ring_.used_position();
     const std::uint16_t pending =
-        static_cast<std::uint16_t>(std::min<std::size_t>(ring_.used_pending(n - held), n - held));
+        static_cast<std::uint16_t>(std::min<std::size_t>(ring_.used_at_most(n - held), n - held));
     const std::ptrdiff_t header_offset = -std::ptrdiff_t{rules_.header_size};
     const std::uint64_t shortest = rules_.min_size;
     std::uint64_t sizes = 0;
@@ -261,7 +262,7 @@ class slot_rx : public detail::slot_queue<Ring, Source, Notify> {
     };
     const std::uint16_t done =
         ring_.reclaim_burst(pending, keep, rules_.header_size + rules_.min_size);
-    if (done != pending || any_offload) [[unlikely]]
+    if ((done != pending && ring_.used_pending(1) != 0) || any_offload) [[unlikely]]
       return collect_any(first, static_cast<std::uint16_t>(pending - done));
     counters_.frames.add(done);
     counters_.bytes.add(sizes);

@@ -152,7 +152,7 @@ class tx_queue {
   /// Takes back what the device has read: buffers into the queue's stock, tokens into `finished`.
   /// `send` and `allocate` do so when they are short; call it where buffers must not rest in the ring.
   void reclaim() noexcept {
-    const std::uint16_t pending = ring_.used_pending(ring_.size());
+    const std::uint16_t pending = ring_.used_at_most(ring_.size());
     handle* const to = cache_.space();
     const auto keep = [to](std::size_t nth, tx_token token) __attribute__((always_inline)) {
       to[nth] = std::bit_cast<handle>(token.bits);
@@ -161,7 +161,7 @@ class tx_queue {
     const std::uint16_t done =
         compounds_in_flight_ == 0 ? ring_.reclaim_burst(pending, keep) : std::uint16_t{0};
     cache_.add(done);
-    if (done != pending) [[unlikely]]
+    if (done != pending && ring_.used_pending(1) != 0) [[unlikely]]
       reclaim_any();
   }
 

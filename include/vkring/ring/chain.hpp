@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 namespace vkring::inline v0 {
 
@@ -64,6 +65,21 @@ enum class ring_mode : std::uint8_t {
   fast,     ///< one descriptor a chain, used in ring order
   general,  ///< a free list: direct chains of several descriptors, or completions out of order
 };
+
+namespace detail {
+
+// Gives a sink what comes next. False: it returned that, to get no more.
+template <class Sink, class... Given>
+bool goes_on(Sink& sink, const Given&... given) noexcept {
+  if constexpr (std::is_void_v<decltype(sink(given...))>) {
+    sink(given...);
+    return true;
+  } else {
+    return sink(given...);
+  }
+}
+
+}  // namespace detail
 
 }  // namespace vkring::inline v0
 

@@ -59,20 +59,23 @@ concept driver_queue = requires(Q& q, const Q& c, std::span<const chain_buffer> 
   { c.mode() } noexcept -> std::same_as<ring_mode>;
   { c.general_entries() } noexcept -> std::same_as<std::uint64_t>;
   { c.breach() } noexcept -> std::same_as<ring_breach>;
-  // Chains added, published and reclaimed since the start, modulo 65536.
+  // Chains added, published and reclaimed, modulo 65536; and the descriptor of one, less than a ring
+  // away, where chains have one descriptor each.
   { c.avail_position() } noexcept -> std::same_as<ring_index>;
   { c.published_position() } noexcept -> std::same_as<ring_index>;
   { c.used_position() } noexcept -> std::same_as<ring_index>;
+  { c.slot_of(c.avail_position()) } noexcept -> std::same_as<std::uint16_t>;
   { q.try_add(chain, token) } noexcept -> std::same_as<bool>;
   { q.template add_burst<true>(n, [](burst_buffer<typename Q::token_type>&, std::size_t) {
       return true;
     }) } noexcept -> std::same_as<std::uint16_t>;
   { q.template add_bound<true>(n, [](std::uint64_t&, std::size_t) { return true; }) } noexcept
       -> std::same_as<std::uint16_t>;
-  { q.add_again(n) } noexcept -> std::same_as<std::uint16_t>;
+  { q.template add_again<true>(n, std::uint32_t{}) } noexcept -> std::same_as<std::uint16_t>;
   { q.publish() } noexcept;
   { q.kick_needed() } noexcept -> std::same_as<bool>;
   { q.used_pending(n) } noexcept -> std::same_as<std::uint16_t>;
+  { q.used_at_most(n) } noexcept -> std::same_as<std::uint16_t>;
   { q.reclaim_burst(n, [](std::size_t, typename Q::token_type) { return true; }) } noexcept
       -> std::same_as<std::uint16_t>;
   { q.reclaim_burst(n, [](std::size_t, typename Q::token_type, std::uint32_t) { return true; },
@@ -93,6 +96,7 @@ concept device_queue = requires(Q& q, const Q& c, std::uint16_t n, std::uint32_t
   { c.size() } noexcept -> std::same_as<std::uint16_t>;
   { c.breach() } noexcept -> std::same_as<ring_breach>;
   { q.avail(n) } noexcept -> std::same_as<std::uint16_t>;
+  { q.avail_at_most(n) } noexcept -> std::same_as<std::uint16_t>;
   { q.pop_burst(n, [](std::size_t, std::uint16_t, std::span<std::byte>, bool) {}) } noexcept
       -> std::same_as<std::uint16_t>;
   { q.pop(n, [](const device_chain&) {}) } noexcept -> std::same_as<std::uint16_t>;

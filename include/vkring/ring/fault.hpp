@@ -25,18 +25,20 @@ enum class ring_fault : std::uint8_t {
   num_buffers,       ///< a frame over no buffers, or over more than were used with it
   // by the driver, found on the device side
   avail_index_jump,         ///< made more chains available than the ring has entries
-  head_range,               ///< an avail entry that is not below the queue size
+  head_range,               ///< an avail entry, or a packed chain's id, not below the queue size
   next_range,               ///< a descriptor's next that is not below the queue size
   chain_too_long,           ///< a loop, or more descriptors than a chain may have
   chain_too_large,          ///< more than 2^32 - 1 bytes in one chain
   readable_after_writable,  ///< the device-readable descriptors have to come first
   address_refused,          ///< a buffer or a table that is not within the address space
   indirect_refused,         ///< an indirect descriptor that was not negotiated, or inside a table
-  indirect_with_next,       ///< a descriptor both INDIRECT and NEXT
+  indirect_with_next,       ///< a descriptor both INDIRECT and NEXT; packed: INDIRECT in a chain
   indirect_length,          ///< a table that is empty or not a multiple of 16 bytes
   buffer_too_small,         ///< a buffer that cannot even hold a header
-  chain_direction,  ///< device-writable where the queue carries readable buffers, or the reverse
-  device_error,     ///< the device says that something is wrong, and the ring does not show what
+  chain_direction,     ///< device-writable where the queue carries readable buffers, or the reverse
+  next_not_available,  ///< packed: a chain that goes on in a descriptor that is not marked available
+  id_in_use,           ///< packed: the id of a chain that is out already
+  device_error,        ///< the device says that something is wrong, and the ring does not show what
 };
 
 /// The name of a fault, as errors, statistics and JSON print it.
@@ -80,6 +82,10 @@ enum class ring_fault : std::uint8_t {
       return "buffer_too_small";
     case ring_fault::chain_direction:
       return "chain_direction";
+    case ring_fault::next_not_available:
+      return "next_not_available";
+    case ring_fault::id_in_use:
+      return "id_in_use";
     case ring_fault::device_error:
       return "device_error";
   }

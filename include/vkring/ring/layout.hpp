@@ -14,13 +14,16 @@
 namespace vkring::inline v0 {
 
 class split_ring;
+class packed_ring;
 
 /// The split virtqueue, virtio 1.3 section 2.7.
 struct split {
   using ring_type = split_ring;
 };
 /// The packed virtqueue, virtio 1.3 section 2.8.
-struct packed {};
+struct packed {
+  using ring_type = packed_ring;
+};
 
 struct driver_side {};  ///< makes buffers available: the application's side of a `device`
 struct device_side {};  ///< uses them: vhost-net, the worker
@@ -70,8 +73,9 @@ struct ring_options {
   bool event_idx = false;    ///< notifications by index instead of by flag
   bool indirect = false;     ///< chains may lie in a table of their own
   bool in_order = false;     ///< buffers are used in the order in which they were made available
-  ring_index
-      start{};  ///< the first position of avail and used; other than 0 in tests and hand-over
+  /// The first position of avail and used; other than 0 in tests and hand-over. On a packed ring: the
+  /// descriptors that went by since the ring was fresh (ring/packed_layout.hpp).
+  ring_index start{};
 };
 
 /// The three parts of a split ring, wherever they lie. Source: virtio 1.3 section 2.7.

@@ -14,6 +14,9 @@
 //   D  call            device: used index, then "am I to call?"
 //                      driver: "call me", then used index
 //
+// "Index" is a split ring's word. On a packed ring it is the word with the flags of the first new
+// descriptor, and "looking at the index" is looking at the flags of the next one.
+//
 // A and B pass data one way: release and acquire. C and D are Dekker's pattern: both sides store,
 // then load what the other stored. Acquire and release leave that store and load free to change
 // places, which x86 does too, and then each side sees the old value: the frame waits in the ring and
@@ -23,6 +26,7 @@
 #include <concepts>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vkring/core/endian.hpp>
 
 namespace vkring::inline v0 {
@@ -56,21 +60,25 @@ struct direct {
 
   /// A, driver side: the descriptors and ring entries written before are seen by who sees `value`.
   /// Pairs with `observe_avail`. A weaker store lets the device read a descriptor that is not there.
-  static void publish_avail(std::uint16_t& word, std::uint16_t value) noexcept {
+  template <std::unsigned_integral T>
+  static void publish_avail(T& word, std::type_identity_t<T> value) noexcept {
     std::atomic_ref(word).store(little(value), std::memory_order_release);
   }
   /// A, device side: pairs with `publish_avail`. A weaker load lets descriptors be read too early.
-  [[nodiscard]] static std::uint16_t observe_avail(const std::uint16_t& word) noexcept {
+  template <std::unsigned_integral T>
+  [[nodiscard]] static T observe_avail(const T& word) noexcept {
     return acquire(word);
   }
 
   /// B, device side: the buffers and used elements written before are seen by who sees `value`.
   /// Pairs with `observe_used`. A weaker store hands the driver a frame that is not yet there.
-  static void publish_used(std::uint16_t& word, std::uint16_t value) noexcept {
+  template <std::unsigned_integral T>
+  static void publish_used(T& word, std::type_identity_t<T> value) noexcept {
     std::atomic_ref(word).store(little(value), std::memory_order_release);
   }
   /// B, driver side: pairs with `publish_used`. A weaker load lets elements be read too early.
-  [[nodiscard]] static std::uint16_t observe_used(const std::uint16_t& word) noexcept {
+  template <std::unsigned_integral T>
+  [[nodiscard]] static T observe_used(const T& word) noexcept {
     return acquire(word);
   }
 
@@ -89,9 +97,9 @@ struct direct {
   static void after_call_enabled() noexcept { store_load_fence(); }
 
  private:
-  [[nodiscard]] static std::uint16_t acquire(const std::uint16_t& word) noexcept {
-    return little(
-        std::atomic_ref(const_cast<std::uint16_t&>(word)).load(std::memory_order_acquire));
+  template <std::unsigned_integral T>
+  [[nodiscard]] static T acquire(const T& word) noexcept {
+    return little(std::atomic_ref<T>(const_cast<T&>(word)).load(std::memory_order_acquire));
   }
   static void store_load_fence() noexcept { std::atomic_thread_fence(std::memory_order_seq_cst); }
 };

@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <span>
 #include <utility>
-#include <vector>
 #include <vkring/core/set_once.hpp>
+#include <vkring/ring/chain_collector.hpp>
 #include <vkring/ring/concepts.hpp>
 #include <vkring/ring/slots.hpp>
 
@@ -34,13 +34,12 @@ class virtqueue<split, device_side, AddressSpace, Access> {
         mask_(static_cast<std::uint16_t>(options.size - 1)),
         event_idx_(options.event_idx),
         indirect_(options.indirect),
-        space_(std::move(space)),
         avail_(options.start),
         avail_seen_(options.start),
         used_(options.start),
         published_(options.start),
         call_checked_(options.start),
-        pieces_(max_chain_pieces) {}
+        chain_(std::move(space)) {}
 
   [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
   /// What the driver did wrong, if it did. A broken queue has nothing available. From any thread.
@@ -65,6 +64,9 @@ class virtqueue<split, device_side, AddressSpace, Access> {
     return avail_seen_ - avail_;
   }
 
+  /// An upper bound of how many chains wait, for `pop_burst`. Here the index tells it exactly.
+  [[nodiscard]] std::uint16_t avail_at_most(std::uint16_t enough) noexcept { return avail(enough); }
+
   /// Takes the first of the `count` chains that `avail` told of, as long as each is one descriptor
   /// and one piece of memory; returns how many. `sink(nth, head, buffer, writable)` is called for each.
   /// The hot path: what is left is for `pop`.
@@ -73,6 +75,7 @@ class virtqueue<split, device_side, AddressSpace, Access> {
     const std::uint16_t* const entries = ring_.avail_entries();
     const split_descriptor* const descriptors = ring_.descriptors();
     const std::size_t mask = mask_;
+    AddressSpace& space = chain_.space();
     constexpr std::uint64_t unusual =
         split_descriptor::pack(0, descriptor_next | descriptor_indirect);
     const std::uint32_t done = for_each_slot(
@@ -86,8 +89,8 @@ class virtqueue<split, device_side, AddressSpace, Access> {
           if ((rest & unusual) != 0) [[unlikely]]
             return false;
           const bool writable = (split_descriptor::flags(rest) & descriptor_write) != 0;
-          const std::span<std::byte> buffer =
-              space_.translate(address, split_descriptor::length(rest), direction(writable));
+          const std::span<std::byte> buffer = space.translate(
+              address, split_descriptor::length(rest), collector::direction(writable));
           if (buffer.size() != split_descriptor::length(rest)) [[unlikely]]
             return false;
           sink(nth, static_cast<std::uint16_t>(head), buffer, writable);
@@ -113,7 +116,7 @@ class virtqueue<split, device_side, AddressSpace, Access> {
       device_chain chain{head, {}, {}};
       if (!walk(chain)) break;
       avail_ += 1;
-      more = take(sink, std::as_const(chain));
+      more = detail::goes_on(sink, chain);
     }
     return done;
   }
@@ -210,32 +213,18 @@ class virtqueue<split, device_side, AddressSpace, Access> {
   }
 
  private:
-  template <class Sink>
-  static bool take(Sink& sink, const device_chain& chain) noexcept {
-    if constexpr (std::is_void_v<decltype(sink(chain))>) {
-      sink(chain);
-      return true;
-    } else {
-      return sink(chain);
-    }
-  }
-
-  // What has been collected of a chain into pieces_.
-  struct walker {
-    std::size_t pieces = 0;
-    std::size_t readable = 0;
-    std::uint64_t bytes = 0;
-    bool writing = false;
-  };
-
-  [[nodiscard]] static constexpr memory_access direction(bool writable) noexcept {
-    return writable ? memory_access::write : memory_access::read;
-  }
+  using collector = chain_collector<AddressSpace>;
 
   // Collects the buffers of the chain. False: a breach.
   bool walk(device_chain& chain) noexcept {
-    walker state;
-    std::uint16_t at = chain.head;
+    chain_.begin();
+    if (!walk_ring(chain.head)) return false;
+    chain_.give(chain);
+    return true;
+  }
+
+  bool walk_ring(std::uint16_t head) noexcept {
+    std::uint16_t at = head;
     // Empty buffers make no pieces, and no work without end either.
     const std::uint32_t most = size_ < max_chain_pieces ? size_ : max_chain_pieces;
     for (std::uint32_t left = most;; --left) {
@@ -244,48 +233,34 @@ class virtqueue<split, device_side, AddressSpace, Access> {
       const std::uint16_t flags = split_descriptor::flags(rest);
       const bool more = (flags & descriptor_next) != 0;
       if ((flags & descriptor_indirect) != 0) {
-        if (more) return breach(ring_fault::indirect_with_next, chain.head, rest);
-        if (!walk_table(state, chain.head, address, split_descriptor::length(rest))) return false;
-        break;
+        if (more) return breach(ring_fault::indirect_with_next, head, rest);
+        return walk_table(head, address, split_descriptor::length(rest));
       }
-      if (!add(state, chain.head, address, rest)) return false;
-      if (!more) break;
+      if (!add(head, address, rest)) return false;
+      if (!more) return true;
       const std::uint16_t next = split_descriptor::next(rest);
-      if (next >= size_) return breach(ring_fault::next_range, chain.head, next);
-      if (left == 1) return breach(ring_fault::chain_too_long, chain.head, most);
+      if (next >= size_) return breach(ring_fault::next_range, head, next);
+      if (left == 1) return breach(ring_fault::chain_too_long, head, most);
       at = next;
     }
-    const std::span<const std::span<std::byte>> all(pieces_.data(), state.pieces);
-    chain.readable = all.first(state.readable);
-    chain.writable = all.subspan(state.readable);
-    return true;
   }
 
-  // A table of descriptors outside the ring; it may cross from one region into the next.
-  bool walk_table(walker& state, std::uint16_t head, std::uint64_t table,
-                  std::uint32_t bytes) noexcept {
+  // A table of descriptors outside the ring.
+  bool walk_table(std::uint16_t head, std::uint64_t table, std::uint32_t bytes) noexcept {
     if (!indirect_) return breach(ring_fault::indirect_refused, head, table);
-    constexpr std::uint32_t step = sizeof(split_descriptor);
-    if (bytes == 0 || bytes % step != 0) return breach(ring_fault::indirect_length, head, bytes);
-    const std::uint32_t count = bytes / step;
+    const std::uint32_t count = chain_.template table_entries<split_descriptor>(bytes);
+    if (count == 0) return breach(head);
     std::uint32_t at = 0;
     for (std::uint32_t left = count < max_chain_pieces ? count : max_chain_pieces;; --left) {
-      const std::uint64_t address = table + std::uint64_t{at} * step;
-      const std::span<std::byte> entry = space_.translate(address, step, memory_access::read);
-      // Aligned where it lies, because descriptors are read as 64-bit words.
-      const bool aligned =
-          reinterpret_cast<std::uintptr_t>(entry.data()) % alignof(split_descriptor) == 0;
-      if (entry.size() != step || !aligned) {
-        return breach(ring_fault::address_refused, head, address);
-      }
-      const auto& descriptor = *reinterpret_cast<const split_descriptor*>(entry.data());
-      const std::uint64_t target = Access::load(descriptor.address);
-      const std::uint64_t rest = Access::load(descriptor.rest);
+      const auto* const descriptor = chain_.template table_entry<split_descriptor>(table, at);
+      if (descriptor == nullptr) return breach(head);
+      const std::uint64_t address = Access::load(descriptor->address);
+      const std::uint64_t rest = Access::load(descriptor->rest);
       const std::uint16_t flags = split_descriptor::flags(rest);
       if ((flags & descriptor_indirect) != 0) {
         return breach(ring_fault::indirect_refused, head, rest);
       }
-      if (!add(state, head, target, rest)) return false;
+      if (!add(head, address, rest)) return false;
       if ((flags & descriptor_next) == 0) return true;
       at = split_descriptor::next(rest);
       if (at >= count) return breach(ring_fault::next_range, head, at);
@@ -293,30 +268,13 @@ class virtqueue<split, device_side, AddressSpace, Access> {
     }
   }
 
-  // One buffer, in as many pieces as the address space has it in. Empty buffers add nothing.
-  bool add(walker& state, std::uint16_t head, std::uint64_t address, std::uint64_t rest) noexcept {
+  bool add(std::uint16_t head, std::uint64_t address, std::uint64_t rest) noexcept {
     const bool writable = (split_descriptor::flags(rest) & descriptor_write) != 0;
-    if (state.writing && !writable) {
-      return breach(ring_fault::readable_after_writable, head, address);
-    }
-    state.writing = writable;
-    std::uint32_t length = split_descriptor::length(rest);
-    state.bytes += length;
-    if (state.bytes > UINT32_MAX) return breach(ring_fault::chain_too_large, head, state.bytes);
-    while (length != 0) {
-      if (state.pieces == pieces_.size()) {
-        return breach(ring_fault::chain_too_long, head, state.pieces);
-      }
-      const std::span<std::byte> piece = space_.translate(address, length, direction(writable));
-      if (piece.empty()) return breach(ring_fault::address_refused, head, address);
-      pieces_[state.pieces++] = piece;
-      if (!writable) state.readable = state.pieces;
-      address += piece.size();
-      length -= static_cast<std::uint32_t>(piece.size());
-    }
-    return true;
+    return chain_.add(address, split_descriptor::length(rest), writable) || breach(head);
   }
 
+  // What the collector found.
+  bool breach(std::uint16_t head) noexcept { return breach(chain_.fault(), head, chain_.value()); }
   bool breach(ring_fault fault, std::uint16_t head, std::uint64_t value) noexcept {
     break_queue(fault, head, value);
     return false;
@@ -327,7 +285,6 @@ class virtqueue<split, device_side, AddressSpace, Access> {
   std::uint16_t mask_;
   bool event_idx_;
   bool indirect_;
-  AddressSpace space_;
 
   ring_index avail_;         // next position to pop
   ring_index avail_seen_;    // the driver's index when it was last looked at
@@ -336,7 +293,7 @@ class virtqueue<split, device_side, AddressSpace, Access> {
   ring_index call_checked_;  // published_ when call_needed was last asked
 
   set_once<ring_breach> breach_;
-  std::vector<std::span<std::byte>> pieces_;  // of the chain that was popped last
+  chain_collector<AddressSpace> chain_;  // that was popped last
 };
 
 }  // namespace vkring::inline v0

@@ -140,6 +140,10 @@ class virtqueue<split, driver_side, Token, Access> {
   [[nodiscard]] ring_index used_position() const noexcept { return used_; }
   /// The position up to which the device was shown what is available.
   [[nodiscard]] ring_index published_position() const noexcept { return published_; }
+  /// The descriptor of the chain at a position, in fast mode.
+  [[nodiscard]] std::uint16_t slot_of(ring_index position) const noexcept {
+    return position.slot(mask_);
+  }
 
   /// Chains that were added and not yet reclaimed.
   [[nodiscard]] std::uint16_t in_flight() const noexcept { return avail_ - used_; }
@@ -238,9 +242,11 @@ class virtqueue<split, driver_side, Token, Access> {
     return static_cast<std::uint16_t>(added);
   }
 
-  /// Adds `count` chains, at most `room()`, each as its slot had it last: what the device reads of
-  /// them is in the ring already. Returns how many: none in general mode.
-  std::uint16_t add_again(std::uint16_t count) noexcept {
+  /// Adds `count` chains, at most `room()`, each with the address, the token and the `length` that its
+  /// slot had last: what the device reads of them is in the ring already. Returns how many: none in
+  /// general mode.
+  template <bool DeviceWritable>
+  std::uint16_t add_again(std::uint16_t count, std::uint32_t /*length*/) noexcept {
     if (mode_ != ring_mode::fast) [[unlikely]]
       return 0;
     avail_ += count;
@@ -283,6 +289,11 @@ class virtqueue<split, driver_side, Token, Access> {
       used_seen_ = seen;
     }
     return used_seen_ - used_;
+  }
+
+  /// An upper bound of how many used chains wait, for `reclaim_burst`. Here the index tells it exactly.
+  [[nodiscard, gnu::always_inline]] std::uint16_t used_at_most(std::size_t enough) noexcept {
+    return used_pending(enough);
   }
 
   /// Takes back the first of the `count` used chains that `used_pending` told of, as long as they

@@ -66,16 +66,20 @@ struct meddling : direct {
               "a store to a word of the other side");
     direct::store(word, value);
   }
-  static void publish_avail(std::uint16_t& word, std::uint16_t value) noexcept {
+  template <std::unsigned_integral T>
+  static void publish_avail(T& word, T value) noexcept {
     store(word, value);
   }
-  [[nodiscard]] static std::uint16_t observe_avail(const std::uint16_t& word) noexcept {
+  template <std::unsigned_integral T>
+  [[nodiscard]] static T observe_avail(const T& word) noexcept {
     return load(word);
   }
-  static void publish_used(std::uint16_t& word, std::uint16_t value) noexcept {
+  template <std::unsigned_integral T>
+  static void publish_used(T& word, T value) noexcept {
     store(word, value);
   }
-  [[nodiscard]] static std::uint16_t observe_used(const std::uint16_t& word) noexcept {
+  template <std::unsigned_integral T>
+  [[nodiscard]] static T observe_used(const T& word) noexcept {
     return load(word);
   }
 };
