@@ -35,14 +35,14 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
 turns=1000
 
-# count CASE VERBS...: VERBS with a plus are sums.
+# count LAYOUT CASE VERBS...: VERBS with a plus are sums.
 count() {
-  name=$1
-  shift
-  case $name in
-    */*) full=ring_loopback/split/${name%%/*}/size:256/burst:32/${name#*/} ;;
-    *) full=ring_loopback/split/$name/size:256/burst:32 ;;
+  name=$1/$2
+  case $2 in
+    */*) full=ring_loopback/$1/${2%%/*}/size:256/burst:32/${2#*/} ;;
+    *) full=ring_loopback/$1/$2/size:256/burst:32 ;;
   esac
+  shift 2
   frames=$(valgrind --quiet --tool=callgrind --callgrind-out-file="$work/out" \
     "$program" --count $turns "$full" 2>"$work/err") || {
     cat "$work/err" >&2
@@ -50,9 +50,9 @@ count() {
   }
   callgrind_annotate --inclusive=yes --threshold=100 "$work/out" >"$work/costs"
   for verbs; do
-    awk -v frames="$frames" -v verbs="$verbs" -v name="split/$name" '
+    awk -v frames="$frames" -v verbs="$verbs" -v name="$name" '
       BEGIN { split(verbs, list, "+"); for (i in list) wanted[list[i]] = 1 }
-      match($0, /bench::[a-z_]+(<[a-z]+>)?::[a-z_]+\(/) {
+      match($0, /bench::[a-z_]+<[a-z0-9_:, ]+>::[a-z_]+\(/) {
         cost = $1
         gsub(",", "", cost)
         verb = substr($0, RSTART, RLENGTH - 1)
@@ -61,20 +61,20 @@ count() {
       }
       END {
         for (verb in wanted) { print name ": callgrind saw no " verb > "/dev/stderr"; exit 1 }
-        printf "%-22s %-14s %6.2f\n", name, verbs, sum / frames
+        printf "%-24s %-14s %6.2f\n", name, verbs, sum / frames
       }' "$work/costs"
   done
 }
 
-{
-  count lease_tx send reclaim send+reclaim allocate fill
-  count lease_rx receive release read
-  count lease_rx/mergeable receive
-  count slot_tx commit reclaim commit+reclaim reserve fill
-  count slot_rx peek release peek+release read
-  count device_tx pop push pop+push
-  count device_rx pop push pop+push
-} >"$work/counts"
+for layout in split packed; do
+  count $layout lease_tx send reclaim send+reclaim allocate fill
+  count $layout lease_rx receive release read
+  count $layout lease_rx/mergeable receive
+  count $layout slot_tx commit reclaim commit+reclaim reserve fill
+  count $layout slot_rx peek release peek+release read
+  count $layout device_tx pop push pop+push
+  count $layout device_rx pop push pop+push
+done >"$work/counts"
 cat "$work/counts"
 
 case $mode in

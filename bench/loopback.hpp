@@ -5,6 +5,7 @@
 // Both sides of one virtqueue in one thread, each verb in a function of its own that is not inlined,
 // so that a profiler counts its instructions: the call included, everything else left out.
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -20,6 +21,7 @@
 #include <vkring/queue/rx_queue.hpp>
 #include <vkring/queue/slots.hpp>
 #include <vkring/queue/tx_queue.hpp>
+#include <vkring/ring/packed.hpp>
 #include <vkring/ring/split.hpp>
 
 namespace bench {
@@ -67,11 +69,13 @@ struct tally {
 /// Keeps the last call of a verb a call: were it a jump, its instructions would be counted elsewhere.
 [[gnu::always_inline]] inline void end_of_verb() noexcept { asm volatile("" ::: "memory"); }
 
-/// Memory aligned as a ring wants it.
+/// Memory aligned as rings want it.
 struct aligned_memory {
+  static constexpr std::size_t alignment = std::max(split_ring::alignment, packed_ring::alignment);
+
   explicit aligned_memory(std::size_t size)
-      : bytes((size + split_ring::alignment - 1) / split_ring::alignment * split_ring::alignment),
-        block(static_cast<std::byte*>(std::aligned_alloc(split_ring::alignment, bytes))) {
+      : bytes((size + alignment - 1) / alignment * alignment),
+        block(static_cast<std::byte*>(std::aligned_alloc(alignment, bytes))) {
     std::memset(block, 0, bytes);
   }
   ~aligned_memory() { std::free(block); }
@@ -82,11 +86,12 @@ struct aligned_memory {
   std::byte* block;
 };
 
-/// What all loopbacks share: a pool, its memory table, a ring, and what was sent and received.
+/// What all loopbacks share: a pool, its memory table, a ring of any layout, and what was sent and
+/// received.
 struct loopback {
   explicit loopback(const loopback_options& o)
       : options(o),
-        ring_memory(split_ring::bytes(o.size)),
+        ring_memory(std::max(split_ring::bytes(o.size), packed_ring::bytes(o.size))),
         table_memory(indirect_tables::bytes(o.size, frame_pieces)),
         pool(buffer_pool::make({.buffers = 8u * o.size}).value()) {
     for (const guest_region& region : pool->regions()) {
@@ -100,8 +105,9 @@ struct loopback {
   [[nodiscard]] ring_options ring_terms() const noexcept {
     return {.size = options.size, .event_idx = options.event_idx, .indirect = options.indirect};
   }
-  [[nodiscard]] split_ring ring() const noexcept {
-    return split_ring::place({ring_memory.block, ring_memory.bytes}, options.size);
+  template <class Layout>
+  [[nodiscard]] typename Layout::ring_type ring() const noexcept {
+    return Layout::ring_type::place({ring_memory.block, ring_memory.bytes}, options.size);
   }
   [[nodiscard]] frame_rules rules() const noexcept { return {.mergeable = options.mergeable}; }
   /// Whether everything that was sent has arrived as it was.
@@ -118,14 +124,15 @@ struct loopback {
 };
 
 /// The device side: what a worker does with its rings.
+template <class Layout>
 class device_end {
  public:
   explicit device_end(const loopback& with)
-      : queue_(with.ring(), with.ring_terms(), table_cursor(with.table)),
+      : queue_(with.ring<Layout>(), with.ring_terms(), table_cursor(with.table)),
         burst_(with.options.burst) {}
 
   [[gnu::noinline]] void pop() noexcept {
-    const std::uint16_t pending = queue_.avail(burst_);
+    const std::uint16_t pending = queue_.avail_at_most(burst_);
     const std::uint16_t count = pending < burst_ ? pending : burst_;
     popped_ = queue_.pop_burst(
         count, [this](std::size_t nth, std::uint16_t head, std::span<std::byte> buffer, bool)
@@ -138,7 +145,7 @@ class device_end {
   }
   [[gnu::noinline]] void push(std::uint32_t written) noexcept {
     queue_.push_burst(
-        popped_, [&](used_element & used, std::size_t nth) __attribute__((always_inline)) {
+        popped_, [this, written](used_element & used, std::size_t nth) __attribute__((always_inline)) {
           used = {heads_[nth], written};
         });
     queue_.publish();
@@ -164,7 +171,7 @@ class device_end {
     });
   }
 
-  virtqueue<split, device_side, table_cursor> queue_;
+  virtqueue<Layout, device_side, table_cursor> queue_;
   std::uint16_t burst_;
   std::uint16_t popped_ = 0;
   std::array<std::uint16_t, max_burst> heads_;
@@ -172,14 +179,15 @@ class device_end {
 };
 
 /// Frames from the driver to the device, on leases.
+template <class Layout>
 class lease_tx : public loopback {
-  using ring_type = virtqueue<split, driver_side, tx_token>;
+  using ring_type = virtqueue<Layout, driver_side, tx_token>;
   using queue = tx_queue<ring_type, buffer_pool, no_notify>;
 
  public:
   explicit lease_tx(const loopback_options& o)
       : loopback(o),
-        queue_(ring_type(ring(), ring_terms(), tables), *pool, rules(), no_notify{}),
+        queue_(ring_type(ring<Layout>(), ring_terms(), tables), *pool, rules(), no_notify{}),
         device_(*this) {}
 
   /// One burst through the ring.
@@ -222,19 +230,20 @@ class lease_tx : public loopback {
   }
 
   queue queue_;
-  device_end device_;
+  device_end<Layout> device_;
   std::array<frame, frame_pieces * max_burst> frames_;
 };
 
 /// Frames from the device to the driver, on leases.
+template <class Layout>
 class lease_rx : public loopback {
-  using ring_type = virtqueue<split, driver_side, buffer_handle>;
+  using ring_type = virtqueue<Layout, driver_side, buffer_handle>;
   using queue = rx_queue<ring_type, buffer_pool, no_notify>;
 
  public:
   explicit lease_rx(const loopback_options& o)
       : loopback(o),
-        queue_(ring_type(ring(), ring_terms(), {}, queue::max_written(*pool, rules())), *pool,
+        queue_(ring_type(ring<Layout>(), ring_terms(), {}, queue::max_written(*pool, rules())), *pool,
                rules(), no_notify{}),
         device_(*this) {
     queue_.refill();
@@ -265,20 +274,21 @@ class lease_rx : public loopback {
   }
 
   queue queue_;
-  device_end device_;
+  device_end<Layout> device_;
   std::array<frame, max_burst> frames_;
   std::size_t received_ = 0;
 };
 
 /// Frames from the driver to the device, in slots.
+template <class Layout>
 class slot_loopback_tx : public loopback {
-  using ring_type = virtqueue<split, driver_side, slot_frame*>;
+  using ring_type = virtqueue<Layout, driver_side, slot_frame*>;
   using queue = slot_tx<ring_type, buffer_pool, no_notify>;
 
  public:
   explicit slot_loopback_tx(const loopback_options& o)
       : loopback(o),
-        queue_(queue::make(ring_type(ring(), ring_terms()), *pool, rules(), no_notify{}).value()),
+        queue_(queue::make(ring_type(ring<Layout>(), ring_terms()), *pool, rules(), no_notify{}).value()),
         device_(*this) {}
 
   void turn() noexcept {
@@ -312,19 +322,20 @@ class slot_loopback_tx : public loopback {
   }
 
   queue queue_;
-  device_end device_;
+  device_end<Layout> device_;
   std::span<slot_frame* const> frames_;
 };
 
 /// Frames from the device to the driver, in slots.
+template <class Layout>
 class slot_loopback_rx : public loopback {
-  using ring_type = virtqueue<split, driver_side, slot_frame*>;
+  using ring_type = virtqueue<Layout, driver_side, slot_frame*>;
   using queue = slot_rx<ring_type, buffer_pool, no_notify>;
 
  public:
   explicit slot_loopback_rx(const loopback_options& o)
       : loopback(o),
-        queue_(queue::make(ring_type(ring(), ring_terms(), {}, queue::max_written(*pool, rules())),
+        queue_(queue::make(ring_type(ring<Layout>(), ring_terms(), {}, queue::max_written(*pool, rules())),
                            *pool, rules(), no_notify{})
                    .value()),
         device_(*this) {}
@@ -352,18 +363,18 @@ class slot_loopback_rx : public loopback {
   }
 
   queue queue_;
-  device_end device_;
+  device_end<Layout> device_;
   std::span<slot_frame* const> frames_;
 };
 
 /// The device side served by a bare ring: slot k of it has buffer k for ever.
-template <bool DeviceWritable>
+template <class Layout, bool DeviceWritable>
 class device_loopback : public loopback {
-  using ring_type = virtqueue<split, driver_side, std::uint32_t>;
+  using ring_type = virtqueue<Layout, driver_side, std::uint32_t>;
 
  public:
   explicit device_loopback(const loopback_options& o)
-      : loopback(o), ring_(ring(), ring_terms(), tables), device_(*this) {
+      : loopback(o), ring_(ring<Layout>(), ring_terms(), tables), device_(*this) {
     buffers_.resize(pool->take(buffers_));
   }
 
@@ -409,12 +420,14 @@ class device_loopback : public loopback {
   }
 
   ring_type ring_;
-  device_end device_;
+  device_end<Layout> device_;
   std::vector<buffer_handle> buffers_ = std::vector<buffer_handle>(options.burst);
 };
 
-using device_tx = device_loopback<false>;
-using device_rx = device_loopback<true>;
+template <class Layout>
+using device_tx = device_loopback<Layout, false>;
+template <class Layout>
+using device_rx = device_loopback<Layout, true>;
 
 }  // namespace bench
 

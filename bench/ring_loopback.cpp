@@ -40,8 +40,8 @@ std::uint64_t frames_of(const bench::loopback& done) {
 }
 
 template <class Loopback>
-void add_case(std::vector<bench_case>& cases, std::string_view what, bench::loopback_options o) {
-  std::string name = "ring_loopback/split/" + std::string(what);
+void add_case(std::vector<bench_case>& cases, const std::string& what, bench::loopback_options o) {
+  std::string name = "ring_loopback/" + what;
   name += "/size:" + std::to_string(o.size) + "/burst:" + std::to_string(o.burst);
   if (o.event_idx) name += "/event_idx";
   if (o.indirect) name += "/indirect";
@@ -59,22 +59,28 @@ void add_case(std::vector<bench_case>& cases, std::string_view what, bench::loop
                    }});
 }
 
-std::vector<bench_case> all_cases() {
-  std::vector<bench_case> cases;
+template <class Layout>
+void add_layout(std::vector<bench_case>& cases, const std::string& layout) {
   for (const bool event_idx : {false, true}) {
     const bench::loopback_options plain{.event_idx = event_idx};
     const bench::loopback_options indirect{.event_idx = event_idx, .indirect = true};
     const bench::loopback_options mergeable{.event_idx = event_idx, .mergeable = true};
-    add_case<bench::lease_tx>(cases, "lease_tx", plain);
-    add_case<bench::lease_tx>(cases, "lease_tx", indirect);
-    add_case<bench::lease_rx>(cases, "lease_rx", plain);
-    add_case<bench::lease_rx>(cases, "lease_rx", mergeable);
-    add_case<bench::slot_loopback_tx>(cases, "slot_tx", plain);
-    add_case<bench::slot_loopback_rx>(cases, "slot_rx", plain);
-    add_case<bench::device_tx>(cases, "device_tx", plain);
-    add_case<bench::device_tx>(cases, "device_tx", indirect);
-    add_case<bench::device_rx>(cases, "device_rx", plain);
+    add_case<bench::lease_tx<Layout>>(cases, layout + "/lease_tx", plain);
+    add_case<bench::lease_tx<Layout>>(cases, layout + "/lease_tx", indirect);
+    add_case<bench::lease_rx<Layout>>(cases, layout + "/lease_rx", plain);
+    add_case<bench::lease_rx<Layout>>(cases, layout + "/lease_rx", mergeable);
+    add_case<bench::slot_loopback_tx<Layout>>(cases, layout + "/slot_tx", plain);
+    add_case<bench::slot_loopback_rx<Layout>>(cases, layout + "/slot_rx", plain);
+    add_case<bench::device_tx<Layout>>(cases, layout + "/device_tx", plain);
+    add_case<bench::device_tx<Layout>>(cases, layout + "/device_tx", indirect);
+    add_case<bench::device_rx<Layout>>(cases, layout + "/device_rx", plain);
   }
+}
+
+std::vector<bench_case> all_cases() {
+  std::vector<bench_case> cases;
+  add_layout<vkring::split>(cases, "split");
+  add_layout<vkring::packed>(cases, "packed");
   return cases;
 }
 
