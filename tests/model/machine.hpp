@@ -227,6 +227,9 @@ class machine {
       presets_[at] = value;
       return;
     }
+    if (now_->shared.contested(running_, at)) {
+      fail("both sides write " + words_[at].name + " and neither waits for the other");
+    }
     now_->shared.store(running_, at, value, release);
     if (story_ != nullptr) {
       tell(running_, words_[at].name + " = " + number(value) + (release ? ", release" : ""));

@@ -64,7 +64,8 @@ class inline_vector {
   std::uint32_t size_ = 0;
 };
 
-/// The shared words, each written by one side and read by the other.
+/// The shared words. A word may be written by both sides, as those of a packed ring's descriptors are,
+/// but only in turn: each store comes after the writer has seen all of the other side's to that word.
 ///
 /// A store goes to the end of its side's list of pending stores. Nothing takes it out of there
 /// until the other side looks: a load may return what the reader saw last or any pending store to
@@ -87,6 +88,13 @@ class memory {
     buffer& own = buffers_[index(writer)];
     own.pending.push({value, static_cast<std::uint8_t>(word),
                       release ? static_cast<std::uint8_t>(own.pending.size()) : own.released});
+  }
+
+  /// Whether the other side has stored to `word` what `writer` has not seen.
+  [[nodiscard]] bool contested(side writer, std::size_t word) const noexcept {
+    const auto& pending = buffers_[index(other(writer))].pending;
+    return std::any_of(pending.begin(), pending.end(),
+                       [word](const pending_store& each) { return each.word == word; });
   }
 
   /// How many values a load of `word` may return now.

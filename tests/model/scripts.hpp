@@ -10,9 +10,11 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <type_traits>
 
 #include "explorer.hpp"
 #include "scenario.hpp"
+#include "vkring/ring/packed_layout.hpp"
 
 namespace vkring::test::model {
 
@@ -36,6 +38,17 @@ class scripted : public script {
 }
 [[nodiscard]] constexpr std::uint64_t answer_of(std::uint64_t message) noexcept {
   return 200 + message;
+}
+
+/// Whether the used index, or the position in a packed ring and its wrap counter, came to start again.
+template <class Queue>
+[[nodiscard]] bool has_wrapped(const Queue& queue, ring_index start) {
+  if constexpr (std::is_same_v<typename Queue::layout_type, packed>) {
+    const packed_position first(start, queue.size());
+    return queue.next_used().start(queue.size()).value() < first.start(queue.size()).value();
+  } else {
+    return queue.used_position().value() < start.value();
+  }
 }
 
 /// The driver: sends all messages, checks what comes back, sleeps when there is nothing to do.
@@ -147,9 +160,7 @@ class driver_script final : public scripted<driver_script<Queue, Access>> {
       world_.fail("the driver side broke: " + std::string(name(queue_.breach().fault)));
     }
     if (was_general && queue_.mode() == ring_mode::fast) world_.note(event::back_to_fast);
-    if (queue_.used_position().value() < what_.options.start.value()) {
-      world_.note(event::index_wrapped);
-    }
+    if (has_wrapped(queue_, what_.options.start)) world_.note(event::index_wrapped);
     if (received_ == (1u << what_.messages) - 1) {
       at_ = operation::done;
     } else {
