@@ -34,6 +34,22 @@ void uapi_fill_ring(void* descriptors, void* avail, void* used, unsigned size) {
   vring_avail_event(&ring) = htole16(13);
 }
 
+const unsigned uapi_packed_values[] = {
+    1U << VRING_PACKED_DESC_F_AVAIL, 1U << VRING_PACKED_DESC_F_USED,
+    VRING_PACKED_EVENT_FLAG_ENABLE,  VRING_PACKED_EVENT_FLAG_DISABLE,
+    VRING_PACKED_EVENT_FLAG_DESC,    1U << VRING_PACKED_EVENT_F_WRAP_CTR,
+};
+
+// The same for a packed ring's descriptor and event structure.
+void uapi_fill_packed(struct vring_packed_desc* descriptor, struct vring_packed_desc_event* event) {
+  descriptor->addr = htole64(1);
+  descriptor->len = htole32(2);
+  descriptor->id = htole16(3);
+  descriptor->flags = htole16(4);
+  event->off_wrap = htole16(5);
+  event->flags = htole16(6);
+}
+
 int uapi_need_event(unsigned event, unsigned now, unsigned before) {
   return vring_need_event((__u16)event, (__u16)now, (__u16)before);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// ring/layout.hpp and ring/index.hpp against the installed kernel headers, which ring_abi.c includes.
+// ring/layout.hpp, ring/packed_layout.hpp and ring/index.hpp against the installed kernel headers, which ring_abi.c includes.
 
 #include <array>
 #include <catch2/catch.hpp>
@@ -12,9 +12,12 @@
 #include "vkring/core/endian.hpp"
 #include "vkring/ring/index.hpp"
 #include "vkring/ring/layout.hpp"
+#include "vkring/ring/packed_layout.hpp"
 
 extern "C" {
 extern const std::array<unsigned, 8> uapi_ring_values;
+extern const std::array<unsigned, 6> uapi_packed_values;
+void uapi_fill_packed(void* descriptor, void* event);
 void uapi_fill_ring(void* descriptors, void* avail, void* used, unsigned size);
 int uapi_need_event(unsigned event, unsigned now, unsigned before);
 }
@@ -73,6 +76,53 @@ TEST_CASE("a notification is due exactly when the kernel says so") {
         const bool own = vkring::passed(vkring::ring_index(event), vkring::ring_index(now),
                                         vkring::ring_index(before));
         different += own != (uapi_need_event(event, now, before) != 0);
+      }
+    }
+  }
+  CHECK(different == 0);
+}
+
+TEST_CASE("flags and words of a packed ring are the kernel's") {
+  using vkring::packed_descriptor;
+  using vkring::packed_event;
+  const std::array<unsigned, 6> own = {
+      packed_descriptor::avail_flag,
+      packed_descriptor::used_flag,
+      packed_event::enable,
+      packed_event::disable,
+      packed_event::at_descriptor,
+      vkring::packed_position(true).word(),
+  };
+  CHECK(own == uapi_packed_values);
+  packed_descriptor descriptor{};
+  std::uint32_t event = 0;
+  uapi_fill_packed(&descriptor, &event);
+  CHECK(little(descriptor.address) == 1);
+  CHECK(packed_descriptor::length(little(descriptor.rest)) == 2);
+  CHECK(packed_descriptor::id(little(descriptor.rest)) == 3);
+  CHECK(packed_descriptor::flags(little(descriptor.rest)) == 4);
+  CHECK(little(descriptor.rest) == packed_descriptor::pack(2, 3, 4));
+  CHECK(little(event) == packed_event::pack(5, 6));
+}
+
+TEST_CASE("a notification of a packed ring is due exactly when the kernel's driver would say so") {
+  std::uint64_t different = 0;
+  for (const std::uint16_t size : {std::uint16_t{1}, std::uint16_t{2}, std::uint16_t{3},
+                                   std::uint16_t{7}, std::uint16_t{8}}) {
+    for (std::uint32_t at = 0; at < 2u * size; ++at) {
+      const vkring::packed_position now(vkring::ring_index(at), size);
+      for (std::uint32_t to = 0; to < 2u * size; ++to) {
+        const vkring::packed_position event(vkring::ring_index(to), size);
+        for (std::uint32_t moved = 0; moved <= size; ++moved) {
+          // In the lap before, if the wrap counters differ.
+          const unsigned offset = event.slot() - (event.wrap() == now.wrap() ? 0U : size);
+          const bool kernel = uapi_need_event(offset & 0xffff, now.slot(),
+                                              now.slot() - moved & 0xffff) != 0;
+          const bool own = vkring::packed_event::wanted(
+              vkring::packed_event::pack(event.word(), vkring::packed_event::at_descriptor), now,
+              moved, size);
+          different += own != kernel;
+        }
       }
     }
   }
