@@ -1,222 +1,47 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// The device side of a split ring against a driver made of fuzzer input. Whatever the driver writes:
-// every piece lies in the address space and may be used as the chain says, chains stay within the
-// limits, a broken queue hands out nothing, and nothing is written but the used ring.
+// The device side of a split ring against a driver made of fuzzer input.
 
-#include <algorithm>
-#include <array>
-#include <vector>
 #include <vkring/ring/split.hpp>
 
-#include "fuzz/support/input.hpp"
-#include "fuzz/support/meddling.hpp"
-#include "ring/arena.hpp"
+#include "fuzz/support/device_body.hpp"
 
 namespace vkring::test {
 namespace {
 
-constexpr std::uint64_t low = 0x1'0000, high = low + 4096, rom = 0x8'0000;
-
-class device_body {
+class split_hand {
  public:
-  device_body(fuzz_input& input, const ring_options& options)
-      : input_(input),
-        options_(options),
-        memory_(reused_memory(0, split_ring::bytes(options.size))),
-        low_(reused_memory(1, 4096)),
-        high_(reused_memory(2, 4096)),
-        rom_(reused_memory(3, 4096)),
-        ring_(split_ring::place(memory_.bytes(), options.size)),
-        device_((add_regions(), ring_), options, mapped_space(map_)),
-        hand_(options.start) {
-    direct::publish_avail(ring_.avail_index(), hand_.value());
-    direct::publish_used(ring_.used_index(), hand_.value());
-    const std::span<const std::byte> all = memory_.bytes();
-    const std::size_t used = split_ring::used_offset(options.size);
-    const std::size_t avail = split_ring::avail_offset(options.size);
-    meddler::get().may_store = {{all.subspan(used)}};
-    meddler::get().may_load = {{all.first(16u * options.size), 8},
-                               {all.subspan(avail, 6u + 2u * options.size), 2}};
-    if (options.indirect) {
-      for (const guarded_memory* const each : {&low_, &high_, &rom_}) {
-        meddler::get().may_load.push_back({each->bytes(), 8});
-      }
-    }
-    meddler::get().rate = input.flag() ? input.next() : std::uint32_t{0};
-    meddler::get().seed = input.next();
+  using layout = split;
+
+  split_hand(const split_ring& ring, const ring_options& options)
+      : ring_(ring), mask_(static_cast<std::uint16_t>(options.size - 1)), at_(options.start) {
+    direct::publish_avail(ring_.avail_index(), at_.value());
+    direct::publish_used(ring_.used_index(), at_.value());
   }
 
-  void run() {
-    while (!input_.empty()) {
-      step();
-      check();
-    }
+  static void allow(meddler& to, std::span<const std::byte> all, std::uint16_t size) {
+    to.may_store = {{all.subspan(split_ring::used_offset(size))}};
+    to.may_load = {{all.first(16u * size), 8},
+                   {all.subspan(split_ring::avail_offset(size), 6u + 2u * size), 2}};
+  }
+
+  void offer(std::uint32_t head) {
+    direct::store(ring_.avail_entries()[at_.slot(mask_)], static_cast<std::uint16_t>(head));
+  }
+  void show(std::uint32_t count) {
+    at_ += count;
+    direct::publish_avail(ring_.avail_index(), at_.value());
+  }
+  // A descriptor's second word, in the ring or in a table.
+  [[nodiscard]] static std::uint64_t rest(std::uint32_t length, std::uint16_t flags,
+                                          std::uint16_t next, bool) {
+    return split_descriptor::pack(length, flags, next);
   }
 
  private:
-  void step() {
-    switch (input_.below(16)) {
-      case 0:
-      case 1:
-        write(ring_.descriptors()[input_.below(options_.size)]);
-        break;
-      case 2:
-      case 3: {
-        const std::size_t entry = input_.below(16);
-        write(reinterpret_cast<split_descriptor*>((input_.flag() ? low_ : high_).data())[entry]);
-        break;
-      }
-      case 4:
-      case 5:
-      case 6: {
-        entry(input_.below(options_.size));
-        show(1);
-        break;
-      }
-      case 7:
-        entry(input_.next<std::uint16_t>());
-        break;
-      case 8:
-        show(input_.flag() ? input_.below(8) : input_.next<std::uint16_t>());
-        break;
-      case 9: {
-        const std::size_t at = input_.next<std::uint32_t>() % memory_.size();
-        memory_.data()[at] = static_cast<std::byte>(input_.next());
-        break;
-      }
-      case 10: {
-        const std::uint16_t max = input_.next();
-        const std::uint16_t pending = device_.avail(max);
-        const std::uint16_t got = device_.pop_burst(
-            std::min(pending, max),
-            [&](std::size_t, std::uint16_t head, std::span<std::byte> buffer, bool writable) {
-              const std::span<const std::span<std::byte>> all(&buffer, 1);
-              take({head, all.first(writable ? 0 : 1), all.first(writable ? 1 : 0)});
-            });
-        invariant(got <= pending, "more was popped than there was");
-        break;
-      }
-      case 11: {
-        const std::uint8_t stop = input_.next();
-        device_.pop(input_.next(), [&](const device_chain& chain) {
-          take(chain);
-          return fresh_ % 256 != stop;
-        });
-        break;
-      }
-      case 12: {
-        const auto n = static_cast<std::uint16_t>(input_.next() % (fresh_ + 1));
-        device_.unpop(n);
-        out_.resize(out_.size() - n);
-        fresh_ -= n;
-        break;
-      }
-      case 13:
-        push();
-        break;
-      case 14:
-        device_.publish();
-        (void)device_.call_needed();
-        break;
-      default:
-        if (input_.flag()) {
-          (void)device_.enable_kick();
-        } else {
-          device_.disable_kick();
-        }
-    }
-  }
-
-  void push() {
-    if (out_.empty()) return;
-    fresh_ = 0;
-    const auto count = static_cast<std::uint16_t>(1 + input_.next() % out_.size());
-    if (options_.in_order && input_.flag()) {
-      device_.push_used_batch(out_[count - 1u], 1, count);
-    } else if (options_.in_order || input_.flag()) {
-      device_.push_burst(count, [&](used_element& element, std::size_t nth) {
-        element = {out_[nth], 1};
-      });
-    } else {
-      device_.push_used(out_[count - 1u], 1);
-      out_.erase(out_.begin() + count - 1);
-      return;
-    }
-    out_.erase(out_.begin(), out_.begin() + count);
-  }
-
-  void take(const device_chain& chain) {
-    invariant(!device_.breach(), "a broken queue handed out a chain");
-    invariant(chain.head < options_.size, "a head beyond the ring");
-    invariant(chain.readable.size() + chain.writable.size() <= max_chain_pieces, "too many pieces");
-    std::uint64_t bytes = 0;
-    for (const std::span<std::byte> piece : chain.readable) {
-      bytes += piece.size();
-      invariant(map_.holds(piece.data(), piece.size(), memory_access::read) || piece.empty(),
-                "a readable piece outside the address space");
-      if (!piece.empty())
-        sum_ += static_cast<unsigned>(piece.front()) + static_cast<unsigned>(piece.back());
-    }
-    for (const std::span<std::byte> piece : chain.writable) {
-      bytes += piece.size();
-      invariant(map_.holds(piece.data(), piece.size(), memory_access::write) || piece.empty(),
-                "a writable piece outside the address space");
-      if (!piece.empty()) piece.front() = piece.back() = static_cast<std::byte>(sum_);
-    }
-    invariant(bytes <= UINT32_MAX, "a chain larger than a length can say");
-    out_.push_back(chain.head);
-    ++fresh_;
-  }
-
-  void check() {
-    invariant(out_.size() <= options_.size, "more chains out than the ring holds");
-    const bool broken = static_cast<bool>(device_.breach());
-    const std::uint16_t pending = device_.avail(1);
-    invariant(out_.size() + pending <= options_.size, "more chains than the ring holds");
-    invariant(!broken || pending == 0, "a broken queue goes on");
-  }
-
-  void write(split_descriptor& to) {
-    static constexpr std::array<std::uint64_t, 8> bases = {
-        low, high, low + 4090, high + 4090, rom, rom + 4090, 0, 0xffff'ffff'ffff'fff0};
-    std::uint64_t address = bases[input_.below(8)];
-    address += (input_.next() & ~1u) * 8u;
-    const std::uint8_t kind = input_.next();
-    const std::uint32_t length = (kind & 1) != 0   ? input_.next() * 16u
-                                 : (kind & 2) != 0 ? input_.next<std::uint32_t>()
-                                                   : input_.next();
-    const auto flags = static_cast<std::uint16_t>(kind >> 2 & 15);
-    const std::uint16_t next =
-        (kind & 64) != 0 ? input_.next<std::uint16_t>() : input_.below(16) & 15u;
-    direct::store(to.address, address);
-    direct::store(to.rest, split_descriptor::pack(length, flags, next));
-  }
-  void entry(std::uint32_t head) {
-    const auto mask = static_cast<std::uint16_t>(options_.size - 1);
-    direct::store(ring_.avail_entries()[hand_.slot(mask)], static_cast<std::uint16_t>(head));
-  }
-  void show(std::uint32_t count) {
-    hand_ += count;
-    direct::publish_avail(ring_.avail_index(), hand_.value());
-  }
-  void add_regions() {
-    meddler::get() = {};
-    map_.add(low, low_.bytes());
-    map_.add(high, high_.bytes());
-    map_.add(rom, rom_.bytes(), false);
-  }
-
-  fuzz_input& input_;
-  ring_options options_;
-  const guarded_memory &memory_, &low_, &high_, &rom_;
   split_ring ring_;
-  address_map map_;
-  virtqueue<split, device_side, mapped_space, meddling> device_;
-  ring_index hand_;
-  std::vector<std::uint16_t> out_;  // heads popped and not pushed
-  std::size_t fresh_ = 0;           // of these, popped since the last push
-  unsigned sum_ = 0;
+  std::uint16_t mask_;
+  ring_index at_;
 };
 
 }  // namespace
@@ -228,6 +53,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const vkring::ring_options options{static_cast<std::uint16_t>(1u << input.below(9)),
                                      (mix & 1) != 0, (mix & 2) != 0, (mix & 4) != 0,
                                      vkring::ring_index((mix & 8) != 0 ? 65530u : 0u)};
-  vkring::test::device_body(input, options).run();
+  vkring::test::device_body<vkring::test::split_hand>(input, options).run();
   return 0;
 }
