@@ -225,10 +225,10 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
   /// Whether the driver asked to be called for what was published since this was last asked.
   /// Source: virtio 1.3 sections 2.8.10 and 2.8.14.
   [[nodiscard]] bool call_needed() noexcept {
-    const std::uint32_t moved = std::exchange(uncalled_, 0);
     Access::before_call_check();
     const std::uint32_t event = Access::load(ring_.driver_event());
-    return packed_event::wanted(event, event_idx_, shown_, moved, size_);
+    if (!event_idx_) return packed_event::is_enabled(event);
+    return packed_event::wanted(event, shown_, std::exchange(uncalled_, 0), size_);
   }
 
   /// Asks for a kick at the next chain. `more_pending`: there are chains already, perhaps without one.

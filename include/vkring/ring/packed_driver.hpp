@@ -192,10 +192,10 @@ class virtqueue<packed, driver_side, Token, Access> {
   /// Whether the device asked to be kicked for what was published since this was last asked.
   /// Source: virtio 1.3 sections 2.8.10 and 2.8.21.3.
   [[nodiscard, gnu::always_inline]] bool kick_needed() noexcept {
-    const std::uint32_t moved = std::exchange(unkicked_, 0);
     Access::before_kick_check();
     const std::uint32_t event = Access::load(ring_.device_event());
-    return packed_event::wanted(event, event_idx_, shown_, moved, size_);
+    if (!event_idx_) return packed_event::is_enabled(event);
+    return packed_event::wanted(event, shown_, std::exchange(unkicked_, 0), size_);
   }
 
   /// How many used chains wait to be reclaimed, looking no further than the first `enough`: more

@@ -133,14 +133,15 @@ struct packed_event {
     return position | std::uint32_t{flags} << 16;
   }
 
-  /// Whether the side that stored `word` wants to hear of a move of `moved` descriptors to `now`. A
-  /// flag that means nothing counts as `enable`: once too often does no harm.
-  [[nodiscard]] static constexpr bool wanted(std::uint32_t word, bool event_idx,
-                                             packed_position now, std::uint32_t moved,
-                                             std::uint16_t size) noexcept {
-    const std::uint32_t flags = word >> 16;
-    if (flags == disable) return false;
-    if (flags != at_descriptor || !event_idx) return true;
+  /// Whether the side that stored `word` wants to hear of anything at all. A flag that means nothing
+  /// counts as `enable`: once too often does no harm.
+  [[nodiscard]] static constexpr bool is_enabled(std::uint32_t word) noexcept {
+    return word >> 16 != disable;
+  }
+  /// With event-idx: whether it wants to hear of a move of `moved` descriptors to `now`.
+  [[nodiscard]] static constexpr bool wanted(std::uint32_t word, packed_position now,
+                                             std::uint32_t moved, std::uint16_t size) noexcept {
+    if (word >> 16 != at_descriptor) return is_enabled(word);
     // Both counted in descriptors over two laps, after which slot and wrap counter come again.
     const std::uint32_t lap = 2u * size;
     const std::uint32_t event = ((word & 0x7fff) + ((word & 0x8000) != 0 ? 0u : size)) % lap;
