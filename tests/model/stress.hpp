@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <catch2/catch.hpp>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -32,7 +33,7 @@ struct stress_options {
 };
 
 /// Sends messages through a ring and checks each on both sides. `Ring` is a layout's part: its tag
-/// `layout`, `bytes(size)` and `place(block, size)`.
+/// `layout`, `bytes(size)`, `place(block, size)` and its `large` size.
 template <class Ring>
 class stress_run {
  public:
@@ -253,6 +254,38 @@ class stress_run {
   std::string driver_error_;
   std::string device_error_;
 };
+
+/// Runs of that many messages in all orders of completion, with and without tables.
+template <class Ring>
+void stress_all(std::uint32_t messages) {
+  for (const std::uint16_t size : {std::uint16_t{1}, std::uint16_t{2}, Ring::large}) {
+    for (const bool event_idx : {false, true}) {
+      stress_options what;
+      what.ring = {.size = size, .event_idx = event_idx, .start = ring_index(65000)};
+      what.messages = messages;
+      const auto check = [](const stress_options& options) {
+        CAPTURE(options.ring.size, options.ring.event_idx, options.ring.in_order,
+                options.ring.indirect, options.pairs, options.shuffled, options.late_call);
+        CHECK(stress_run<Ring>(options).run() == "");
+      };
+      check(what);
+      what.late_call = true;
+      check(what);
+      what.shuffled = true;
+      check(what);
+      what.shuffled = false;
+      what.ring.in_order = true;
+      check(what);
+      what.ring.indirect = what.pairs = true;
+      check(what);
+      what.ring.indirect = false;
+      if (size > 1) check(what);
+      what.ring.in_order = false;
+      what.shuffled = true;
+      if (size > 1) check(what);
+    }
+  }
+}
 
 }  // namespace vkring::test::model
 
