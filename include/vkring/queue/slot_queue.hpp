@@ -131,6 +131,9 @@ class slot_queue {
     ring_.try_add({&buffer, 1}, f);
   }
 
+  // Whether more was used than a burst took. Not inlined, as bursts seldom end early.
+  [[nodiscard, gnu::noinline]] bool any_used() noexcept { return ring_.used_pending(1) != 0; }
+
   [[gnu::always_inline]] void publish() noexcept { detail::publish(ring_, counters_, notify_); }
 
   Ring ring_;

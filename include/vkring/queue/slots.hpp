@@ -73,7 +73,7 @@ class slot_tx : public detail::slot_queue<Ring, Source, Notify> {
       return true;
     };
     const std::uint16_t done = ring_.reclaim_burst(pending, in_order);
-    if (done != pending && ring_.used_pending(1) != 0) [[unlikely]]
+    if (done != pending && base::any_used()) [[unlikely]]
       reclaim_any();
   }
 
@@ -262,7 +262,7 @@ class slot_rx : public detail::slot_queue<Ring, Source, Notify> {
     };
     const std::uint16_t done =
         ring_.reclaim_burst(pending, keep, rules_.header_size + rules_.min_size);
-    if ((done != pending && ring_.used_pending(1) != 0) || any_offload) [[unlikely]]
+    if ((done != pending && base::any_used()) || any_offload) [[unlikely]]
       return collect_any(first, static_cast<std::uint16_t>(pending - done));
     counters_.frames.add(done);
     counters_.bytes.add(sizes);
