@@ -63,6 +63,7 @@
 #include <vkring/ring/fault.hpp>
 #include <vkring/ring/index.hpp>
 #include <vkring/ring/inspect.hpp>
+#include <vkring/ring/inspect_packed.hpp>
 #include <vkring/ring/layout.hpp>
 #include <vkring/ring/packed.hpp>
 #include <vkring/ring/packed_device.hpp>

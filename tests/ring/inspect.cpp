@@ -9,6 +9,7 @@
 #include <vkring/ring/split.hpp>
 
 #include "arena.hpp"
+#include "json_reader.hpp"
 
 namespace vkring::test {
 namespace {
@@ -34,54 +35,6 @@ struct small_ring {
     REQUIRE(driver.try_add({chain.begin(), chain.size()}, 1));
     driver.publish();
   }
-};
-
-// Whether `text` is one JSON value; of strings, only those without escapes.
-class json_reader {
- public:
-  static bool reads(std::string_view text) {
-    json_reader reader(text);
-    return reader.value(0) && reader.left_.empty();
-  }
-
- private:
-  explicit json_reader(std::string_view text) : left_(text) {}
-
-  bool take(std::string_view what) {
-    if (left_.substr(0, what.size()) != what) return false;
-    left_.remove_prefix(what.size());
-    return true;
-  }
-  bool string() {
-    if (!take("\"")) return false;
-    const std::size_t end = left_.find('"');
-    if (end == std::string_view::npos || left_.substr(0, end).find('\\') < end) return false;
-    left_.remove_prefix(end + 1);
-    return true;
-  }
-  bool number() {
-    const std::size_t digits = std::min(left_.find_first_not_of("0123456789"), left_.size());
-    if (digits == 0 || (left_[0] == '0' && digits > 1)) return false;
-    left_.remove_prefix(digits);
-    return true;
-  }
-  template <class Item>
-  bool list(std::string_view open, std::string_view close, Item&& item) {
-    if (!take(open)) return false;
-    if (take(close)) return true;
-    do {
-      if (!item()) return false;
-    } while (take(","));
-    return take(close);
-  }
-  bool value(int depth) {
-    if (depth > 10) return false;
-    return take("null") || string() || number() ||
-           list("[", "]", [&] { return value(depth + 1); }) ||
-           list("{", "}", [&] { return string() && take(":") && value(depth + 1); });
-  }
-
-  std::string_view left_;
 };
 
 TEST_CASE("the test's JSON reader refuses what is not JSON", "[ring]") {
