@@ -55,6 +55,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const vkring::ring_options options{static_cast<std::uint16_t>(1u << input.below(9)),
                                      (mix & 1) != 0, (mix & 2) != 0, (mix & 4) != 0,
                                      vkring::ring_index((mix & 8) != 0 ? 65530u : 0u)};
-  vkring::test::driver_body<vkring::test::split_hand>(input, options, static_cast<std::uint16_t>(mix >> 4 & 7)).run();
+  vkring::test::driver_body<vkring::test::split_hand>(input, options,
+                                                      static_cast<std::uint16_t>(mix >> 4 & 7))
+      .run();
   return 0;
 }

@@ -2,8 +2,8 @@
 
 // The packed ring through the model checker: every run of small scenarios is right.
 
-#include "runs.hpp"
 #include "packed_ring.hpp"
+#include "runs.hpp"
 
 namespace {
 
@@ -43,8 +43,7 @@ TEST_CASE("model: a packed ring of two entries, in bursts and one by one") {
 TEST_CASE("model: a packed ring of three entries, whose chains lie across its end") {
   check({.options = three, .form = shape::transmit, .driver_burst = 2, .device_burst = 2},
         {{6000, 6000}, {22000, 21000}});
-  check({.options = three, .form = shape::both, .device_burst = 2},
-        {{5500, 6100}, {22000, 25000}});
+  check({.options = three, .form = shape::both, .device_burst = 2}, {{5500, 6100}, {22000, 25000}});
 }
 
 TEST_CASE("model: a packed ring in general mode, by direct chains and by order of completion") {

@@ -3,8 +3,8 @@
 // The packed ring through the model checker with one ordered access taken back: a wrong run appears.
 // `-s` prints it.
 
-#include "runs.hpp"
 #include "packed_ring.hpp"
+#include "runs.hpp"
 
 namespace {
 

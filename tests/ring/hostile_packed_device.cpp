@@ -52,9 +52,9 @@ class victim {
     hand.advance(descriptors, options.size);
   }
   void write(std::uint16_t id, std::uint32_t length, int flags) {
-    direct::store(ring.descriptors()[hand.slot()].rest,
-                  packed_descriptor::pack(length, id,
-                                          static_cast<std::uint16_t>(hand.used() | flags)));
+    direct::store(
+        ring.descriptors()[hand.slot()].rest,
+        packed_descriptor::pack(length, id, static_cast<std::uint16_t>(hand.used() | flags)));
   }
 
   std::uint16_t reclaim() {
@@ -152,8 +152,9 @@ std::uint16_t idle_id(const victim& it) {
 
 TEST_CASE("packed used flags: of the other lap, or half of them, are not used", "[ring]") {
   in_every_mode([](victim& it) {
-    for (const int flags : {packed_descriptor::avail_flag | packed_descriptor::used_flag, 0,
-                            int{packed_descriptor::avail_flag}, int{packed_descriptor::used_flag}}) {
+    for (const int flags :
+         {packed_descriptor::avail_flag | packed_descriptor::used_flag, 0,
+          int{packed_descriptor::avail_flag}, int{packed_descriptor::used_flag}}) {
       if (flags == it.hand.used()) continue;
       direct::store(it.ring.descriptors()[it.hand.slot()].rest,
                     packed_descriptor::pack(4, it.ids.front(),

@@ -36,7 +36,7 @@ TEST_CASE("a packed ring: ids keep apart from descriptors when long chains compl
   REQUIRE(pair.add(1, 2));
   pair.publish();
   REQUIRE(pair.pop(1) == 1);
-  for (int i = 0; i < 100; ++i) {
+  for (std::uint32_t i = 0; i < 100; ++i) {
     REQUIRE(pair.add(1, i % 3));
     pair.publish();
     REQUIRE(pair.pop(1) == 1);

@@ -10,8 +10,8 @@
 
 namespace vkring::test {
 
-TEMPLATE_LIST_TEST_CASE("chains in tables stay in fast mode and take one descriptor",
-                        "[ring]", ring_layouts) {
+TEMPLATE_LIST_TEST_CASE("chains in tables stay in fast mode and take one descriptor", "[ring]",
+                        ring_layouts) {
   joined_pair<TestType> pair({.size = 8, .indirect = true, .start = ring_index(65530)}, 4);
   for (int lap = 0; lap < 20; ++lap) {
     for (std::uint32_t length = 1; length <= 4; ++length) {
@@ -24,8 +24,8 @@ TEMPLATE_LIST_TEST_CASE("chains in tables stay in fast mode and take one descrip
   REQUIRE(pair.driver.general_entries() == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("without indirect there are no tables, whatever memory was given",
-                        "[ring]", ring_layouts) {
+TEMPLATE_LIST_TEST_CASE("without indirect there are no tables, whatever memory was given", "[ring]",
+                        ring_layouts) {
   joined_pair<TestType> pair({.size = 8}, 4);
   REQUIRE(pair.add(2, 2));
   REQUIRE(pair.driver.room() == 4);
@@ -33,8 +33,8 @@ TEMPLATE_LIST_TEST_CASE("without indirect there are no tables, whatever memory w
   pair.drain();
 }
 
-TEMPLATE_LIST_TEST_CASE("a direct chain leads to general mode and an empty ring back",
-                        "[ring]", ring_layouts) {
+TEMPLATE_LIST_TEST_CASE("a direct chain leads to general mode and an empty ring back", "[ring]",
+                        ring_layouts) {
   joined_pair<TestType> pair({.size = 8, .indirect = true, .start = ring_index(65530)}, 4);
   for (std::uint64_t round = 1; round <= 10; ++round) {
     pair.add(1, 0);
@@ -59,8 +59,8 @@ TEMPLATE_LIST_TEST_CASE("a direct chain leads to general mode and an empty ring 
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("a completion out of order leads to general mode and never waits",
-                        "[ring]", ring_layouts) {
+TEMPLATE_LIST_TEST_CASE("a completion out of order leads to general mode and never waits", "[ring]",
+                        ring_layouts) {
   joined_pair<TestType> pair({.size = 4, .start = ring_index(65530)});
   for (int i = 0; i < 4; ++i) pair.add(1, 0);
   pair.publish();
@@ -83,8 +83,8 @@ TEMPLATE_LIST_TEST_CASE("a completion out of order leads to general mode and nev
   REQUIRE(pair.driver.mode() == ring_mode::fast);
 }
 
-TEMPLATE_LIST_TEST_CASE("each word is loaded once in an operation, also by lawful sides",
-                        "[ring]", ring_layouts) {
+TEMPLATE_LIST_TEST_CASE("each word is loaded once in an operation, also by lawful sides", "[ring]",
+                        ring_layouts) {
   // The Access answers a second look with another value, at which the oracle would stumble.
   watch_book::get() = {};
   std::uint32_t seed = 100;
@@ -94,8 +94,8 @@ TEMPLATE_LIST_TEST_CASE("each word is loaded once in an operation, also by lawfu
   REQUIRE(watch_book::get().second_loads == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("tokens alone are reclaimed in every mode and order",
-                        "[ring]", ring_layouts) {
+TEMPLATE_LIST_TEST_CASE("tokens alone are reclaimed in every mode and order", "[ring]",
+                        ring_layouts) {
   for (int mix = 0; mix < 4; ++mix) {
     const bool in_order = (mix & 1) != 0, direct_chains = (mix & 2) != 0;
     joined_pair<TestType> pair({.size = 16, .in_order = in_order, .start = ring_index(65530)});

@@ -57,7 +57,8 @@ class chain_collector {
   /// How many descriptors a table of that many bytes has. 0: a breach.
   template <class Descriptor>
   [[nodiscard]] std::uint32_t table_entries(std::uint32_t bytes) noexcept {
-    if (bytes != 0 && bytes % sizeof(Descriptor) == 0) return bytes / sizeof(Descriptor);
+    constexpr std::uint32_t step = sizeof(Descriptor);
+    if (bytes != 0 && bytes % step == 0) return bytes / step;
     refuse(ring_fault::indirect_length, bytes);
     return 0;
   }
@@ -68,8 +69,7 @@ class chain_collector {
     const std::span<std::byte> entry =
         space_.translate(address, sizeof(Descriptor), memory_access::read);
     // Aligned where it lies, because descriptors are read as 64-bit words.
-    const bool aligned =
-        reinterpret_cast<std::uintptr_t>(entry.data()) % alignof(Descriptor) == 0;
+    const bool aligned = reinterpret_cast<std::uintptr_t>(entry.data()) % alignof(Descriptor) == 0;
     if (entry.size() == sizeof(Descriptor) && aligned) {
       return reinterpret_cast<const Descriptor*>(entry.data());
     }

@@ -198,7 +198,7 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
   }
 
   /// In-order only: returns the `count` oldest chains with one descriptor that names `last`, the id of
-  /// the last of them. The driver takes the others as written in full. Source: virtio 1.3 section 2.8.9.
+  /// the last of them. The driver takes the others as written in full. Source: virtio 1.3 section 2.8.8.
   void push_used_batch(std::uint16_t last, std::uint32_t written, std::uint16_t count) noexcept {
     std::uint32_t descriptors = count;
     if (long_chains_.count() != 0) {
@@ -239,8 +239,7 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
     Access::after_kick_enabled();
     if (avail_at_most(1) == 0) return notification::safe_to_sleep;
     const std::uint64_t rest = Access::observe_avail(ring_.descriptors()[next_.slot()].rest);
-    return next_.is_available(rest) ? notification::more_pending
-                                                               : notification::safe_to_sleep;
+    return next_.is_available(rest) ? notification::more_pending : notification::safe_to_sleep;
   }
 
   /// Asks for no kicks. One that is on its way may still come.
@@ -329,7 +328,8 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
     }
   }
 
-  // A table of descriptors outside the ring, in which they follow one another.
+  // A table of descriptors outside the ring, in which they follow one another: of their flags and ids
+  // only the direction means anything. Source: virtio 1.3 section 2.8.7.
   bool walk_table(std::uint64_t table, std::uint32_t bytes) noexcept {
     if (!indirect_) return refuse(ring_fault::indirect_refused, table);
     const std::uint32_t count = chain_.template table_entries<packed_descriptor>(bytes);
@@ -339,11 +339,7 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
       const auto* const descriptor = chain_.template table_entry<packed_descriptor>(table, i);
       if (descriptor == nullptr) return refuse();
       const std::uint64_t address = Access::load(descriptor->address);
-      const std::uint64_t rest = Access::load(descriptor->rest);
-      if ((packed_descriptor::flags(rest) & descriptor_indirect) != 0) {
-        return refuse(ring_fault::indirect_refused, rest);
-      }
-      if (!add(address, rest)) return false;
+      if (!add(address, Access::load(descriptor->rest))) return false;
     }
     return true;
   }

@@ -147,7 +147,7 @@ class virtqueue<packed, driver_side, Token, Access> {
     Token* const tokens = tokens_.data();
     packed_descriptor* const descriptors = ring_.descriptors();
     return add_slots<DeviceWritable>(
-        count, [&](std::size_t slot, std::size_t nth, std::uint64_t& length)
+        count, [&](std::size_t slot, std::size_t nth, std::uint64_t & length)
                    __attribute__((always_inline)) {
                      burst_buffer<Token> fresh;
                      if (!generate(fresh, nth)) return false;
@@ -164,7 +164,7 @@ class virtqueue<packed, driver_side, Token, Access> {
   [[gnu::always_inline]] std::uint16_t add_bound(std::uint32_t count,
                                                  Generate&& generate) noexcept {
     return add_slots<DeviceWritable>(
-        count, [&](std::size_t, std::size_t nth, std::uint64_t& length)
+        count, [&](std::size_t, std::size_t nth, std::uint64_t & length)
                    __attribute__((always_inline)) { return generate(length, nth); });
   }
 
@@ -190,7 +190,7 @@ class virtqueue<packed, driver_side, Token, Access> {
   }
 
   /// Whether the device asked to be kicked for what was published since this was last asked.
-  /// Source: virtio 1.3 sections 2.8.10 and 2.8.21.3.
+  /// Source: virtio 1.3 sections 2.8.10 and 2.8.21.2.
   [[nodiscard, gnu::always_inline]] bool kick_needed() noexcept {
     Access::before_kick_check();
     const std::uint32_t event = Access::load(ring_.device_event());
@@ -366,7 +366,8 @@ class virtqueue<packed, driver_side, Token, Access> {
     auto* const table = reinterpret_cast<packed_descriptor*>(tables_.host + table_offset(id));
     for (std::size_t i = 0; i < chain.size(); ++i) {
       Access::store(table[i].address, chain[i].address);
-      Access::store(table[i].rest, packed_descriptor::pack(chain[i].length, 0, direction(chain[i])));
+      Access::store(table[i].rest,
+                    packed_descriptor::pack(chain[i].length, 0, direction(chain[i])));
     }
   }
   [[nodiscard]] static constexpr std::uint16_t direction(const chain_buffer& buffer) noexcept {
@@ -376,13 +377,13 @@ class virtqueue<packed, driver_side, Token, Access> {
   // What a descriptor says besides its length, in fast mode.
   [[nodiscard]] static constexpr std::uint64_t available_rest(packed_position at,
                                                               std::uint16_t flags) noexcept {
-    return packed_descriptor::pack(
-        0, at.slot(), static_cast<std::uint16_t>(at.available() | flags));
+    return packed_descriptor::pack(0, at.slot(),
+                                   static_cast<std::uint16_t>(at.available() | flags));
   }
   [[nodiscard]] static constexpr std::uint64_t used_rest(std::uint64_t length, packed_position at,
                                                          std::uint16_t flags) noexcept {
-    return packed_descriptor::pack(
-        length, at.slot(), static_cast<std::uint16_t>(at.used() | flags));
+    return packed_descriptor::pack(length, at.slot(),
+                                   static_cast<std::uint16_t>(at.used() | flags));
   }
 
   // Adds chains of one descriptor each in fast mode; `fill(slot, nth, length)` does the rest.
@@ -424,9 +425,8 @@ class virtqueue<packed, driver_side, Token, Access> {
                  std::uint16_t flags) noexcept {
     packed_position at = next_;
     for (std::size_t i = 0; i < chain.size(); ++i) {
-      const auto all = static_cast<std::uint16_t>(
-          at.available() | direction(chain[i]) | flags |
-          (i + 1 == chain.size() ? 0 : descriptor_next));
+      const auto all = static_cast<std::uint16_t>(at.available() | direction(chain[i]) | flags |
+                                                  (i + 1 == chain.size() ? 0 : descriptor_next));
       const std::uint64_t rest = packed_descriptor::pack(chain[i].length, id, all);
       packed_descriptor& descriptor = ring_.descriptors()[at.slot()];
       Access::store(descriptor.address, chain[i].address);
@@ -517,7 +517,7 @@ class virtqueue<packed, driver_side, Token, Access> {
   }
 
   // In-order: one descriptor may stand for all chains up to the one whose id it names, and then the
-  // descriptors of those that it skips are not written. Source: virtio 1.3 section 2.8.9.
+  // descriptors of those that it skips are not written. Source: virtio 1.3 section 2.8.8.
   std::uint32_t next_in_order(std::uint32_t& written) noexcept {
     const std::uint16_t first = next_used_.slot();
     if (batch_left_ == 0) {
@@ -538,7 +538,8 @@ class virtqueue<packed, driver_side, Token, Access> {
 
   // In-order: how many chains there are from that at `first` to the one with this id, at most `limit`,
   // and how many descriptors they take: none if the id is not among them.
-  [[nodiscard]] std::uint16_t batch_up_to(std::uint16_t id, std::uint16_t first, std::uint32_t limit,
+  [[nodiscard]] std::uint16_t batch_up_to(std::uint16_t id, std::uint16_t first,
+                                          std::uint32_t limit,
                                           std::uint32_t& descriptors) const noexcept {
     packed_position at(ring_index(first), size_);
     descriptors = 0;
@@ -564,12 +565,12 @@ class virtqueue<packed, driver_side, Token, Access> {
   // for each slot of a turn instead of adding.
   std::uint64_t id_step_ = packed_descriptor::next_id;
 
-  ring_index added_;            // chains
-  ring_index published_;        // of those
-  ring_index used_;             // of those
-  packed_position next_;        // to be made available
-  packed_position shown_;       // the first that was not published
-  packed_position next_used_;   // to be used by the device
+  ring_index added_;             // chains
+  ring_index published_;         // of those
+  ring_index used_;              // of those
+  packed_position next_;         // to be made available
+  packed_position shown_;        // the first that was not published
+  packed_position next_used_;    // to be used by the device
   std::uint64_t held_rest_ = 0;  // what `publish` writes there
   std::uint32_t unkicked_ = 0;   // descriptors published since kick_needed was last asked
 

@@ -117,7 +117,8 @@ class packed_position {
   }
 
  private:
-  static constexpr std::uint16_t both = packed_descriptor::avail_flag | packed_descriptor::used_flag;
+  static constexpr std::uint16_t both =
+      packed_descriptor::avail_flag | packed_descriptor::used_flag;
 
   std::uint16_t slot_ = 0;
   std::uint16_t used_ = both;  // the wrap counter as the flags of a used descriptor
