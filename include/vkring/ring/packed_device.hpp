@@ -14,6 +14,7 @@
 #include <vkring/ring/long_chains.hpp>
 #include <vkring/ring/packed_layout.hpp>
 #include <vkring/ring/packed_slots.hpp>
+#include <vkring/ring/packed_unpublished.hpp>
 
 namespace vkring::inline v0 {
 
@@ -41,7 +42,7 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
         indirect_(options.indirect),
         next_(options.start, options.size),
         next_used_(next_),
-        shown_(next_),
+        unpublished_(next_),
         long_chains_(options.size),
         chain_(std::move(space)) {}
 
@@ -171,8 +172,8 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
     if (long_chains_.count() != 0) [[unlikely]]
       return push_one_by_one(count, generate);  // a copy, or the loop's would have to lie in memory
     packed_descriptor* const descriptors = ring_.descriptors();
-    const bool nothing_hidden = shown_ == next_used_;
-    std::uint64_t held_rest = held_rest_;
+    const bool nothing_hidden = unpublished_.is_empty(next_used_);
+    std::uint64_t first_rest = unpublished_.first_rest();
     std::uint64_t empty = used_rest(0, 0, next_used_);
     std::uint64_t filled = used_rest(0, 1, next_used_) - 1;
     for_each_packed_slot(
@@ -183,7 +184,7 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
           const std::uint64_t flags = fresh.length != 0 ? filled : empty;
           const std::uint64_t rest = flags | std::uint64_t{fresh.id} << 32 | fresh.length;
           if (nth == 0 && nothing_hidden) [[unlikely]] {
-            held_rest = rest;
+            first_rest = rest;
           } else {
             Access::store(descriptors[slot].rest, rest);
           }
@@ -193,7 +194,7 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
           empty = used_rest(0, 0, packed_position(!next_used_.wrap()));
           filled = used_rest(0, 1, packed_position(!next_used_.wrap())) - 1;
         });
-    held_rest_ = held_rest;
+    unpublished_.keep(first_rest);
     count_pushed(count);
   }
 
@@ -215,11 +216,10 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
 
   /// Makes everything that was pushed visible to the driver.
   void publish() noexcept {
-    if (shown_ == next_used_) return;
-    if (event_idx_) uncalled_ += next_used_.since(shown_, size_);
-    const std::uint16_t first = shown_.slot();
-    shown_ = next_used_;
-    Access::publish_used(ring_.descriptors()[first].rest, held_rest_);
+    if (unpublished_.is_empty(next_used_)) return;
+    const std::uint16_t first = unpublished_.first().slot();
+    unpublished_.show(next_used_, size_, event_idx_);
+    Access::publish_used(ring_.descriptors()[first].rest, unpublished_.first_rest());
   }
 
   /// Whether the driver asked to be called for what was published since this was last asked.
@@ -228,7 +228,7 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
     Access::before_call_check();
     const std::uint32_t event = Access::load(ring_.driver_event());
     if (!event_idx_) return packed_event::is_enabled(event);
-    return packed_event::wanted(event, shown_, std::exchange(uncalled_, 0), size_);
+    return packed_event::wanted(event, unpublished_.first(), unpublished_.take_untold(), size_);
   }
 
   /// Asks for a kick at the next chain. `more_pending`: there are chains already, perhaps without one.
@@ -257,8 +257,8 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
   static void visit_state(Self& self, Visit&& visit) {
     packed_position::visit_state(self.next_, visit);
     packed_position::visit_state(self.next_used_, visit);
-    packed_position::visit_state(self.shown_, visit);
-    visit(self.out_), visit(self.uncalled_), visit(self.held_rest_);
+    packed_unpublished::visit_state(self.unpublished_, visit);
+    visit(self.out_);
     self.breach_.visit_state(self.breach_, visit);
     long_chains::visit_state(self.long_chains_, visit);
   }
@@ -276,8 +276,8 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
   // Writes one used descriptor for chains that took that many.
   void put(std::uint16_t id, std::uint32_t written, std::uint32_t descriptors) noexcept {
     const std::uint64_t rest = used_rest(id, written, next_used_);
-    if (shown_ == next_used_) {
-      held_rest_ = rest;
+    if (unpublished_.is_empty(next_used_)) {
+      unpublished_.keep(rest);
     } else {
       Access::store(ring_.descriptors()[next_used_.slot()].rest, rest);
     }
@@ -361,12 +361,10 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
   bool event_idx_;
   bool indirect_;
 
-  packed_position next_;         // to be popped
-  packed_position next_used_;    // to be pushed
-  packed_position shown_;        // the first that was not published
-  std::uint16_t out_ = 0;        // descriptors that were popped and not pushed
-  std::uint64_t held_rest_ = 0;  // what `publish` writes there
-  std::uint32_t uncalled_ = 0;   // descriptors published since call_needed was last asked
+  packed_position next_;       // to be popped
+  packed_position next_used_;  // to be pushed
+  packed_unpublished unpublished_;
+  std::uint16_t out_ = 0;  // descriptors that were popped and not pushed
 
   set_once<ring_breach> breach_;
   long_chains long_chains_;

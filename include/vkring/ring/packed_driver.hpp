@@ -8,14 +8,15 @@
 #include <cstdint>
 #include <span>
 #include <type_traits>
-#include <utility>
 #include <vector>
-#include <vkring/core/counter.hpp>
 #include <vkring/core/set_once.hpp>
 #include <vkring/ring/concepts.hpp>
 #include <vkring/ring/id_ledger.hpp>
+#include <vkring/ring/mode_switch.hpp>
 #include <vkring/ring/packed_layout.hpp>
 #include <vkring/ring/packed_slots.hpp>
+#include <vkring/ring/packed_unpublished.hpp>
+#include <vkring/ring/used_batch.hpp>
 
 namespace vkring::inline v0 {
 
@@ -51,8 +52,8 @@ class virtqueue<packed, driver_side, Token, Access> {
         tables_(options.indirect ? tables : indirect_tables{}),
         max_written_(max_written),
         next_(options.start, options.size),
-        shown_(next_),
         next_used_(next_),
+        unpublished_(next_),
         tokens_(options.size),
         ledger_(options.size, options.in_order) {
     for (std::uint16_t i = 0; i < size_; ++i) {
@@ -64,14 +65,14 @@ class virtqueue<packed, driver_side, Token, Access> {
   }
 
   [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
-  [[nodiscard]] ring_mode mode() const noexcept { return mode_; }
+  [[nodiscard]] ring_mode mode() const noexcept { return modes_.mode(); }
   /// What the device did wrong, if it did. A broken queue has no room and nothing pending. From any
   /// thread.
   [[nodiscard]] ring_breach breach() const noexcept { return breach_.get(); }
   /// How often the queue left fast mode and went back to it; different in general mode. From any
   /// thread.
-  [[nodiscard]] std::uint64_t general_entries() const noexcept { return general_entries_.value(); }
-  [[nodiscard]] std::uint64_t fast_entries() const noexcept { return fast_entries_.value(); }
+  [[nodiscard]] std::uint64_t general_entries() const noexcept { return modes_.general_entries(); }
+  [[nodiscard]] std::uint64_t fast_entries() const noexcept { return modes_.fast_entries(); }
   /// Chains that were added, published and reclaimed since the start, modulo 65536.
   [[nodiscard]] ring_index avail_position() const noexcept { return added_; }
   [[nodiscard]] ring_index published_position() const noexcept { return published_; }
@@ -93,7 +94,7 @@ class virtqueue<packed, driver_side, Token, Access> {
   /// How many descriptors the chain in flight with this id has, which is below the size; 0: none has
   /// it.
   [[nodiscard]] std::uint16_t chain_length(std::uint16_t id) const noexcept {
-    if (mode_ == ring_mode::general) return ledger_.count(id);
+    if (!modes_.is_fast()) return ledger_.count(id);
     const std::uint32_t first = next_used_.slot();
     const std::uint32_t ahead = id < first ? id + size_ - first : id - first;
     return ahead < in_flight() ? 1 : 0;
@@ -102,8 +103,7 @@ class virtqueue<packed, driver_side, Token, Access> {
   /// How many more descriptors can be added now.
   [[nodiscard]] std::uint16_t room() const noexcept {
     if (breach_.is_set()) return 0;
-    return mode_ == ring_mode::fast ? static_cast<std::uint16_t>(size_ - in_flight())
-                                    : ledger_.free();
+    return modes_.is_fast() ? static_cast<std::uint16_t>(size_ - in_flight()) : ledger_.free();
   }
   /// Whether there is room now for a chain of that many buffers.
   [[nodiscard]] bool has_room(std::size_t buffers) const noexcept {
@@ -122,8 +122,7 @@ class virtqueue<packed, driver_side, Token, Access> {
     if (!has_room(chain.size())) return false;
     const bool in_table = chain.size() > 1 && chain.size() <= tables_.entries;
     if (chain.size() > 1 && !in_table) leave_fast();
-    const std::uint16_t id =
-        mode_ == ring_mode::fast ? next_.slot() : ledger_.next_id(next_.slot());
+    const std::uint16_t id = modes_.is_fast() ? next_.slot() : ledger_.next_id(next_.slot());
     if (in_table) {
       write_table(id, chain);
       const chain_buffer table{
@@ -183,10 +182,9 @@ class virtqueue<packed, driver_side, Token, Access> {
   void publish() noexcept {
     if (published_ == added_) return;
     published_ = added_;
-    if (event_idx_) unkicked_ += next_.since(shown_, size_);
-    const std::uint16_t first = shown_.slot();
-    shown_ = next_;
-    Access::publish_avail(ring_.descriptors()[first].rest, held_rest_);
+    const std::uint16_t first = unpublished_.first().slot();
+    unpublished_.show(next_, size_, event_idx_);
+    Access::publish_avail(ring_.descriptors()[first].rest, unpublished_.first_rest());
   }
 
   /// Whether the device asked to be kicked for what was published since this was last asked.
@@ -195,7 +193,7 @@ class virtqueue<packed, driver_side, Token, Access> {
     Access::before_kick_check();
     const std::uint32_t event = Access::load(ring_.device_event());
     if (!event_idx_) return packed_event::is_enabled(event);
-    return packed_event::wanted(event, shown_, std::exchange(unkicked_, 0), size_);
+    return packed_event::wanted(event, unpublished_.first(), unpublished_.take_untold(), size_);
   }
 
   /// How many used chains wait to be reclaimed, looking no further than the first `enough`: more
@@ -225,7 +223,7 @@ class virtqueue<packed, driver_side, Token, Access> {
   [[gnu::always_inline]] std::uint16_t reclaim_burst(std::uint32_t count, Sink&& sink,
                                                      std::uint32_t least = 0) noexcept {
     constexpr bool only_read = std::is_invocable_v<Sink&, std::size_t, Token>;
-    if (mode_ != ring_mode::fast || batch_left_ != 0 || least > max_written_) [[unlikely]]
+    if (!modes_.is_fast() || batch_.left() != 0 || least > max_written_) [[unlikely]]
       return 0;
     const packed_descriptor* const descriptors = ring_.descriptors();
     const Token* const tokens = tokens_.data();
@@ -289,10 +287,7 @@ class virtqueue<packed, driver_side, Token, Access> {
       used_ += 1;
       next_used_.advance(descriptors, size_);
     }
-    if (mode_ == ring_mode::general && used_ == added_ && until_fast_ == 0) {
-      mode_ = ring_mode::fast;
-      fast_entries_.add(1);
-    }
+    if (!modes_.is_fast() && used_ == added_ && modes_.is_paid()) modes_.enter_fast();
     return used_ - first;
   }
 
@@ -304,14 +299,14 @@ class virtqueue<packed, driver_side, Token, Access> {
     std::uint16_t seen = 0;
     // Events count descriptors. Where chains have several, an event that is not beyond what was used
     // by now might have been passed already, with fewer chains than asked for.
-    if (mode_ == ring_mode::general) seen = walk_used(std::size_t{after} + 1, at);
+    if (!modes_.is_fast()) seen = walk_used(std::size_t{after} + 1, at);
     const std::uint32_t left = seen < after ? after - seen : 0;
     const packed_position event = at.plus(left < size_ ? left : size_, size_);
     Access::store(ring_.driver_event(),
                   event_idx_ ? packed_event::pack(event.word(), packed_event::at_descriptor)
                              : packed_event::pack(0, packed_event::enable));
     Access::after_call_enabled();
-    const bool more = mode_ == ring_mode::fast
+    const bool more = modes_.is_fast()
                           ? used_pending(std::size_t{after} + 1) > after
                           : seen > after || (seen < used_at_most(1) && is_used(at));
     return more ? notification::more_pending : notification::safe_to_sleep;
@@ -330,11 +325,10 @@ class virtqueue<packed, driver_side, Token, Access> {
       if (chain_length(id) != 0) sink(tokens_[id]);
     }
     used_ = published_ = added_;
-    batch_left_ = 0;
+    batch_ = {};
     // No room any more: nobody would take what came now.
-    mode_ = ring_mode::general;
+    modes_.seal(size_);
     ledger_.clear();
-    until_fast_ = size_;
   }
 
   /// Marks the queue broken for a breach that was found in the buffers instead of in the ring.
@@ -345,12 +339,12 @@ class virtqueue<packed, driver_side, Token, Access> {
   /// Calls `visit` with every word of private state: what a snapshot or a comparison has to cover.
   template <class Self, class Visit>
   static void visit_state(Self& self, Visit&& visit) {
-    visit(self.mode_), visit(self.added_), visit(self.published_), visit(self.used_);
+    visit(self.added_), visit(self.published_), visit(self.used_);
     packed_position::visit_state(self.next_, visit);
     packed_position::visit_state(self.next_used_, visit);
-    packed_position::visit_state(self.shown_, visit);
-    visit(self.unkicked_), visit(self.held_rest_);
-    visit(self.batch_left_), visit(self.batch_written_), visit(self.until_fast_);
+    packed_unpublished::visit_state(self.unpublished_, visit);
+    mode_switch::visit_state(self.modes_, visit);
+    used_batch::visit_state(self.batch_, visit);
     self.breach_.visit_state(self.breach_, visit);
     for (auto& token : self.tokens_) visit(token);
     id_ledger::visit_state(self.ledger_, visit);
@@ -389,14 +383,14 @@ class virtqueue<packed, driver_side, Token, Access> {
   // Adds chains of one descriptor each in fast mode; `fill(slot, nth, length)` does the rest.
   template <bool DeviceWritable, class Fill>
   [[gnu::always_inline]] std::uint16_t add_slots(std::uint32_t count, Fill&& fill) noexcept {
-    if (mode_ != ring_mode::fast) [[unlikely]]
+    if (!modes_.is_fast()) [[unlikely]]
       return 0;
     // State in locals, or each store would make the compiler reload it.
     packed_descriptor* const descriptors = ring_.descriptors();
     const bool nothing_hidden = published_ == added_;
     const std::uint64_t step = id_step_;
     constexpr std::uint16_t written = DeviceWritable ? descriptor_write : 0;
-    std::uint64_t held_rest = held_rest_;
+    std::uint64_t first_rest = unpublished_.first_rest();
     std::uint64_t rest = available_rest(next_, written);
     const std::uint32_t added = for_each_packed_slot(
         next_, count, size_,
@@ -404,7 +398,7 @@ class virtqueue<packed, driver_side, Token, Access> {
           std::uint64_t length;
           if (!fill(slot, nth, length)) return false;
           if (nth == 0 && nothing_hidden) [[unlikely]] {
-            held_rest = rest + length;
+            first_rest = rest + length;
           } else {
             Access::store(descriptors[slot].rest, rest + length);
           }
@@ -414,7 +408,7 @@ class virtqueue<packed, driver_side, Token, Access> {
         [&]() __attribute__((always_inline)) {
           rest = available_rest(packed_position(!next_.wrap()), written);
         });
-    held_rest_ = held_rest;
+    unpublished_.keep(first_rest);
     count_added(added, added);
     return static_cast<std::uint16_t>(added);
   }
@@ -431,14 +425,14 @@ class virtqueue<packed, driver_side, Token, Access> {
       packed_descriptor& descriptor = ring_.descriptors()[at.slot()];
       Access::store(descriptor.address, chain[i].address);
       if (i == 0 && published_ == added_) {
-        held_rest_ = rest;
+        unpublished_.keep(rest);
       } else {
         Access::store(descriptor.rest, rest);
       }
       at.advance(1, size_);
     }
     const auto count = static_cast<std::uint16_t>(chain.size());
-    if (mode_ == ring_mode::general) ledger_.take(id, count);
+    if (!modes_.is_fast()) ledger_.take(id, count);
     count_added(1, count);
   }
 
@@ -448,10 +442,8 @@ class virtqueue<packed, driver_side, Token, Access> {
   }
 
   void leave_fast() noexcept {
-    if (mode_ == ring_mode::general) return;
-    mode_ = ring_mode::general;
-    general_entries_.add(1);
-    until_fast_ = size_;
+    if (!modes_.is_fast()) return;
+    modes_.leave_fast(size_);
     ledger_.restart(next_used_.slot(), in_flight());
   }
 
@@ -463,9 +455,9 @@ class virtqueue<packed, driver_side, Token, Access> {
   // `used_pending`, and the first descriptor that was not used.
   std::uint16_t walk_used(std::size_t enough, packed_position& at) const noexcept {
     const std::uint16_t limit = used_at_most(enough);
-    std::uint16_t seen = batch_left_;
+    std::uint16_t seen = batch_.left();
     at = next_used_;
-    for (std::uint16_t i = 0; i < batch_left_; ++i) at.advance(chain_length(at.slot()), size_);
+    for (std::uint16_t i = 0; i < seen; ++i) at.advance(chain_length(at.slot()), size_);
     while (seen < enough && seen < limit) {
       const std::uint64_t rest = Access::observe_used(ring_.descriptors()[at.slot()].rest);
       if (!at.is_used(rest)) break;
@@ -487,8 +479,8 @@ class virtqueue<packed, driver_side, Token, Access> {
 
   // The chain with this id was used. Returns how many descriptors it had.
   std::uint16_t complete(std::uint16_t id) noexcept {
-    if (mode_ == ring_mode::fast) return 1;
-    if (until_fast_ != 0) --until_fast_;
+    if (modes_.is_fast()) return 1;
+    modes_.pay();
     return ledger_.release(id);
   }
 
@@ -509,7 +501,7 @@ class virtqueue<packed, driver_side, Token, Access> {
   std::uint32_t next_any_order(std::uint32_t& written) noexcept {
     std::uint16_t id = 0;
     if (!next_descriptor(id, written)) return no_id;
-    if (mode_ == ring_mode::fast && id == next_used_.slot()) return id;
+    if (modes_.is_fast() && id == next_used_.slot()) return id;
     leave_fast();
     if (ledger_.count(id) != 0) return id;
     break_queue(ring_fault::used_id_not_head, used_, id);
@@ -520,19 +512,19 @@ class virtqueue<packed, driver_side, Token, Access> {
   // descriptors of those that it skips are not written. Source: virtio 1.3 section 2.8.8.
   std::uint32_t next_in_order(std::uint32_t& written) noexcept {
     const std::uint16_t first = next_used_.slot();
-    if (batch_left_ == 0) {
+    if (batch_.left() == 0) {
       std::uint16_t id = 0;
-      if (!next_descriptor(id, batch_written_)) return no_id;
+      std::uint32_t last_written = 0;
+      if (!next_descriptor(id, last_written)) return no_id;
       std::uint32_t descriptors = 0;
-      batch_left_ = batch_up_to(id, first, published_ - used_, descriptors);
+      const std::uint16_t chains = batch_up_to(id, first, published_ - used_, descriptors);
       if (descriptors == 0) {
-        batch_left_ = 0;
         break_queue(ring_fault::used_id_order, used_, id);
         return no_id;
       }
+      batch_ = used_batch(chains, last_written);
     }
-    --batch_left_;
-    written = batch_left_ == 0 ? batch_written_ : max_written_;
+    written = batch_.take(max_written_);
     return first;
   }
 
@@ -558,29 +550,22 @@ class virtqueue<packed, driver_side, Token, Access> {
   std::uint16_t size_;
   bool event_idx_;
   bool in_order_;
-  ring_mode mode_ = ring_mode::fast;
   indirect_tables tables_;
   std::uint32_t max_written_;
   // From one descriptor's word to the next. Not a constant for the compiler: it would build a new one
   // for each slot of a turn instead of adding.
   std::uint64_t id_step_ = packed_descriptor::next_id;
 
-  ring_index added_;             // chains
-  ring_index published_;         // of those
-  ring_index used_;              // of those
-  packed_position next_;         // to be made available
-  packed_position shown_;        // the first that was not published
-  packed_position next_used_;    // to be used by the device
-  std::uint64_t held_rest_ = 0;  // what `publish` writes there
-  std::uint32_t unkicked_ = 0;   // descriptors published since kick_needed was last asked
-
-  std::uint16_t batch_left_ = 0;  // in-order: chains of the current batch still to be reclaimed
-  std::uint32_t batch_written_ = 0;
-  std::uint16_t until_fast_ = 0;  // general mode: chains that have yet to pay for the switches
+  ring_index added_;           // chains
+  ring_index published_;       // of those
+  ring_index used_;            // of those
+  packed_position next_;       // to be made available
+  packed_position next_used_;  // by the device
+  packed_unpublished unpublished_;
+  mode_switch modes_;
+  used_batch batch_;  // in-order: what is left of the last one
 
   set_once<ring_breach> breach_;
-  counter general_entries_;
-  counter fast_entries_;
   std::vector<Token> tokens_;  // by id
   id_ledger ledger_;           // in general mode
 };

@@ -10,12 +10,14 @@
 #include <span>
 #include <type_traits>
 #include <vector>
-#include <vkring/core/counter.hpp>
 #include <vkring/core/set_once.hpp>
 #include <vkring/ring/concepts.hpp>
 #include <vkring/ring/descriptor_ledger.hpp>
 #include <vkring/ring/driver_state.hpp>
+#include <vkring/ring/mode_switch.hpp>
 #include <vkring/ring/slots.hpp>
+#include <vkring/ring/split_state.hpp>
+#include <vkring/ring/used_batch.hpp>
 
 namespace vkring::inline v0 {
 
@@ -61,23 +63,8 @@ class virtqueue<split, driver_side, Token, Access> {
   virtqueue(const split_ring& ring, const ring_options& options, const indirect_tables& tables,
             std::uint32_t max_written, const driver_state& from, std::span<const Token> tokens)
       : virtqueue(ring, options, tables, max_written, from.used) {
-    mode_ = from.mode;
-    avail_ = published_ = kick_checked_ = from.avail();
-    batch_left_ = from.batch_left;
-    batch_written_ = from.batch_written;
-    until_fast_ = from.until_fast;
-    general_entries_.add(from.general_entries);
-    fast_entries_.add(from.fast_entries);
-    if (mode_ == ring_mode::fast) {
-      for (std::uint16_t i = 0; i < tokens.size(); ++i) tokens_[(used_ + i).slot(mask_)] = tokens[i];
-      write_avail_entries();
-    } else {
-      ledger_.restore(from.chains, from.order);
-      std::size_t at = 0;
-      for (std::size_t i = 0; i < tokens.size(); at += from.chains[i++]) {
-        tokens_[from.order[at]] = tokens[i];
-      }
-    }
+    detail::split_state<virtqueue>::restore(*this, from, tokens);
+    if (modes_.is_fast()) write_avail_entries();
     disable_call();
   }
 
@@ -85,56 +72,18 @@ class virtqueue<split, driver_side, Token, Access> {
   /// called for each chain in flight, in the order of `chains`. Allocation: the lists.
   template <class Sink>
   [[nodiscard]] driver_state state(Sink&& sink) const {
-    driver_state now;
-    now.used = used_;
-    now.general_entries = now.fast_entries = general_entries_.value();
-    // With nothing in flight there is nothing that fast mode could not go on with.
-    if (in_flight() == 0) return now;
-    now.batch_left = batch_left_;
-    now.batch_written = batch_written_;
-    if (mode_ == ring_mode::fast) {
-      now.chains.assign(in_flight(), std::uint16_t{1});
-      for (ring_index at = used_; at != avail_; at += 1) sink(tokens_[at.slot(mask_)]);
-      return now;
-    }
-    now.mode = ring_mode::general;
-    now.fast_entries = fast_entries_.value();
-    now.until_fast = until_fast_;
-    const auto add = [&](std::uint16_t head) {
-      const std::uint16_t count = ledger_.chain_length(head);
-      now.chains.push_back(count);
-      for (std::uint16_t i = 0, at = head; i < count; ++i, at = ledger_.after(at)) {
-        now.order.push_back(at);
-      }
-      sink(tokens_[head]);
-    };
-    if (in_order_) {
-      std::uint16_t head = ledger_.oldest();
-      for (std::uint16_t left = in_flight(); left != 0; --left) {
-        add(head);
-        head = chain_after(head);
-      }
-    } else {
-      for (std::uint16_t head = 0; head < size_; ++head) {
-        if (ledger_.chain_length(head) != 0) add(head);
-      }
-    }
-    for (std::uint16_t i = 0, at = ledger_.first_free(); i < ledger_.free(); ++i) {
-      now.order.push_back(at);
-      at = ledger_.after(at);
-    }
-    return now;
+    return detail::split_state<virtqueue>::take(*this, sink);
   }
 
   [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
-  [[nodiscard]] ring_mode mode() const noexcept { return mode_; }
+  [[nodiscard]] ring_mode mode() const noexcept { return modes_.mode(); }
   /// What the device did wrong, if it did. A broken queue has no room and nothing pending. From any
   /// thread.
   [[nodiscard]] ring_breach breach() const noexcept { return breach_.get(); }
   /// How often the queue left fast mode and went back to it; different in general mode. From any
   /// thread.
-  [[nodiscard]] std::uint64_t general_entries() const noexcept { return general_entries_.value(); }
-  [[nodiscard]] std::uint64_t fast_entries() const noexcept { return fast_entries_.value(); }
+  [[nodiscard]] std::uint64_t general_entries() const noexcept { return modes_.general_entries(); }
+  [[nodiscard]] std::uint64_t fast_entries() const noexcept { return modes_.fast_entries(); }
   /// The next position to make available and the next to reclaim.
   [[nodiscard]] ring_index avail_position() const noexcept { return avail_; }
   [[nodiscard]] ring_index used_position() const noexcept { return used_; }
@@ -149,15 +98,14 @@ class virtqueue<split, driver_side, Token, Access> {
   [[nodiscard]] std::uint16_t in_flight() const noexcept { return avail_ - used_; }
   /// Whether one of them starts at this descriptor, which is below the size.
   [[nodiscard]] bool in_flight_at(std::uint16_t descriptor) const noexcept {
-    if (mode_ == ring_mode::general) return ledger_.chain_length(descriptor) != 0;
+    if (!modes_.is_fast()) return ledger_.chain_length(descriptor) != 0;
     return (ring_index(descriptor) - used_ & mask_) < in_flight();
   }
 
   /// How many more descriptors can be added now.
   [[nodiscard]] std::uint16_t room() const noexcept {
     if (breach_.is_set()) return 0;
-    return mode_ == ring_mode::fast ? static_cast<std::uint16_t>(size_ - in_flight())
-                                    : ledger_.free();
+    return modes_.is_fast() ? static_cast<std::uint16_t>(size_ - in_flight()) : ledger_.free();
   }
   /// Whether there is room now for a chain of that many buffers.
   [[nodiscard]] bool has_room(std::size_t buffers) const noexcept {
@@ -200,7 +148,7 @@ class virtqueue<split, driver_side, Token, Access> {
   template <bool DeviceWritable, class Generate>
   [[gnu::always_inline]] std::uint16_t add_burst(std::uint32_t count,
                                                  Generate&& generate) noexcept {
-    if (mode_ != ring_mode::fast) [[unlikely]]
+    if (!modes_.is_fast()) [[unlikely]]
       return 0;
     // State in locals, or each store would make the compiler reload it.
     split_descriptor* const descriptors = ring_.descriptors();
@@ -226,7 +174,7 @@ class virtqueue<split, driver_side, Token, Access> {
   template <bool DeviceWritable, class Generate>
   [[gnu::always_inline]] std::uint16_t add_bound(std::uint32_t count,
                                                  Generate&& generate) noexcept {
-    if (mode_ != ring_mode::fast) [[unlikely]]
+    if (!modes_.is_fast()) [[unlikely]]
       return 0;
     split_descriptor* const descriptors = ring_.descriptors();
     const std::uint32_t added = for_each_slot(
@@ -247,7 +195,7 @@ class virtqueue<split, driver_side, Token, Access> {
   /// general mode.
   template <bool DeviceWritable>
   std::uint16_t add_again(std::uint16_t count, std::uint32_t /*length*/) noexcept {
-    if (mode_ != ring_mode::fast) [[unlikely]]
+    if (!modes_.is_fast()) [[unlikely]]
       return 0;
     avail_ += count;
     return count;
@@ -307,7 +255,7 @@ class virtqueue<split, driver_side, Token, Access> {
   template <class Sink>
   [[gnu::always_inline]] std::uint16_t reclaim_burst(std::uint32_t count, Sink&& sink,
                                                      std::uint32_t least = 0) noexcept {
-    if (mode_ != ring_mode::fast || batch_left_ != 0 || least > max_written_) [[unlikely]]
+    if (!modes_.is_fast() || batch_.left() != 0 || least > max_written_) [[unlikely]]
       return 0;
     const used_element* const elements = ring_.used_elements();
     const Token* const tokens = tokens_.data();
@@ -342,24 +290,29 @@ class virtqueue<split, driver_side, Token, Access> {
   /// call the queue but to break it, `used_position()` being that of the chain that they are given.
   template <class Sink>
   std::uint16_t reclaim(std::uint16_t max, Sink&& sink) noexcept {
+    constexpr bool wants_written = std::is_invocable_v<Sink&, Token, std::uint32_t>;
     const std::uint16_t pending = used_pending(max);
     const std::uint16_t count = pending < max ? pending : max;
     const ring_index first = used_;
     for (bool more = true; more && used_ - first != count;) {
       std::uint32_t written = 0;
       const std::uint32_t head = in_order_ ? next_in_order(written) : next_any_order(written);
-      if (wants_written<Sink> && written > max_written_) {
+      if (wants_written && written > max_written_) {
         break_queue(ring_fault::used_length, used_, written);
       }
       if (breach_.is_set()) break;
       const Token token = tokens_[head];
-      if (mode_ == ring_mode::general) complete(static_cast<std::uint16_t>(head));
-      more = give(sink, token, written);
+      if (!modes_.is_fast()) complete(static_cast<std::uint16_t>(head));
+      if constexpr (wants_written) {
+        more = detail::goes_on(sink, token, written);
+      } else {
+        more = detail::goes_on(sink, token);
+      }
       used_ += 1;
     }
     // In-order, the next chain has to start where the last one ended: in ring order, or a device that
     // foretells the heads instead of reading them (the kernel's, since 6.17) goes astray.
-    if (mode_ == ring_mode::general && used_ == avail_ && until_fast_ == 0 &&
+    if (!modes_.is_fast() && used_ == avail_ && modes_.is_paid() &&
         (!in_order_ || ledger_.first_free() == avail_.slot(mask_))) {
       enter_fast();
     }
@@ -392,7 +345,7 @@ class virtqueue<split, driver_side, Token, Access> {
   /// Only when the device no longer serves the ring. The queue is spent: nothing can follow.
   template <class Sink>
   void abandon(Sink&& sink) noexcept {
-    if (mode_ == ring_mode::fast) {
+    if (modes_.is_fast()) {
       for (; used_ != avail_; used_ += 1) sink(tokens_[used_.slot(mask_)]);
     } else {
       for (std::uint16_t id = 0; id < size_; ++id) {
@@ -401,9 +354,8 @@ class virtqueue<split, driver_side, Token, Access> {
     }
     used_ = used_seen_ = published_ = avail_;
     // No room any more: nobody would take what came now.
-    mode_ = ring_mode::general;
+    modes_.seal(size_);
     ledger_.clear();
-    until_fast_ = size_;
   }
 
   /// Marks the queue broken for a breach that was found in the buffers instead of in the ring.
@@ -414,15 +366,18 @@ class virtqueue<split, driver_side, Token, Access> {
   /// Calls `visit` with every word of private state: what a snapshot or a comparison has to cover.
   template <class Self, class Visit>
   static void visit_state(Self& self, Visit&& visit) {
-    visit(self.mode_), visit(self.avail_), visit(self.published_);
-    visit(self.kick_checked_), visit(self.used_), visit(self.used_seen_);
-    visit(self.batch_left_), visit(self.batch_written_), visit(self.until_fast_);
+    visit(self.avail_), visit(self.published_), visit(self.kick_checked_);
+    visit(self.used_), visit(self.used_seen_);
+    mode_switch::visit_state(self.modes_, visit);
+    used_batch::visit_state(self.batch_, visit);
     self.breach_.visit_state(self.breach_, visit);
     for (auto& token : self.tokens_) visit(token);
     descriptor_ledger::visit_state(self.ledger_, visit);
   }
 
  private:
+  friend struct detail::split_state<virtqueue>;
+
   // Private state alone, with nothing in flight.
   virtqueue(const split_ring& ring, const ring_options& options, const indirect_tables& tables,
             std::uint32_t max_written, ring_index start)
@@ -441,22 +396,6 @@ class virtqueue<split, driver_side, Token, Access> {
         tokens_(options.size),
         ledger_(options.size) {}
 
-  template <class Sink>
-  static constexpr bool wants_written = std::is_invocable_v<Sink&, Token, std::uint32_t>;
-
-  template <class Sink>
-  static bool give(Sink& sink, Token token, [[maybe_unused]] std::uint32_t written) noexcept {
-    if constexpr (!wants_written<Sink>) {
-      sink(token);
-      return true;
-    } else if constexpr (std::is_void_v<decltype(sink(token, written))>) {
-      sink(token, written);
-      return true;
-    } else {
-      return sink(token, written);
-    }
-  }
-
   // A used element as one word, the id in its low half. Whoever watches the accesses sees two words.
   [[nodiscard]] static std::uint64_t load_element(const used_element& element) noexcept {
     if constexpr (std::is_same_v<Access, direct>) {
@@ -471,7 +410,7 @@ class virtqueue<split, driver_side, Token, Access> {
     return std::size_t{head} * tables_.entries * sizeof(split_descriptor);
   }
   [[nodiscard]] std::uint16_t next_head() const noexcept {
-    return mode_ == ring_mode::fast ? avail_.slot(mask_) : ledger_.first_free();
+    return modes_.is_fast() ? avail_.slot(mask_) : ledger_.first_free();
   }
 
   // Writes one descriptor of a chain of several.
@@ -499,9 +438,7 @@ class virtqueue<split, driver_side, Token, Access> {
     Access::store(ring_.descriptors()[head].address, address);
     Access::store(ring_.descriptors()[head].rest, split_descriptor::pack(length, flags));
     tokens_[head] = token;
-    if (mode_ == ring_mode::general) {
-      offer(head, 1);
-    }
+    if (!modes_.is_fast()) offer(head, 1);
     avail_ += 1;
   }
 
@@ -528,17 +465,14 @@ class virtqueue<split, driver_side, Token, Access> {
   // In ring order, so that the free list starts where fast mode would have gone on: with in-order
   // completions descriptors stay in ring order, as virtio 1.3 section 2.7.9 (in-order) demands.
   void leave_fast() noexcept {
-    if (mode_ == ring_mode::general) return;
-    mode_ = ring_mode::general;
-    general_entries_.add(1);
-    until_fast_ = size_;
+    if (!modes_.is_fast()) return;
+    modes_.leave_fast(size_);
     ledger_.restart(used_, in_flight());
   }
 
   // Back to descriptor k in avail entry k. Nothing is in flight.
   void enter_fast() noexcept {
-    mode_ = ring_mode::fast;
-    fast_entries_.add(1);
+    modes_.enter_fast();
     write_avail_entries();
   }
   void write_avail_entries() noexcept {
@@ -548,7 +482,7 @@ class virtqueue<split, driver_side, Token, Access> {
   // General mode: the chain at `head` was used.
   void complete(std::uint16_t head) noexcept {
     ledger_.release(head);
-    if (until_fast_ != 0) --until_fast_;
+    modes_.pay();
   }
 
   // The head that the next used element names.
@@ -560,7 +494,7 @@ class virtqueue<split, driver_side, Token, Access> {
       break_queue(ring_fault::used_id_range, used_, id);
       return 0;
     }
-    if (mode_ == ring_mode::fast && id == used_.slot(mask_)) return id;
+    if (modes_.is_fast() && id == used_.slot(mask_)) return id;
     leave_fast();
     if (ledger_.chain_length(static_cast<std::uint16_t>(id)) == 0)
       break_queue(ring_fault::used_id_not_head, used_, id);
@@ -570,32 +504,32 @@ class virtqueue<split, driver_side, Token, Access> {
   // In-order: one element may stand for all chains up to the one that it names, and then the entries
   // that it skips are not written. Source: virtio 1.3 section 2.7.9.
   std::uint32_t next_in_order(std::uint32_t& written) noexcept {
-    const std::uint16_t head = mode_ == ring_mode::fast ? used_.slot(mask_) : ledger_.oldest();
-    if (batch_left_ == 0) {
+    const std::uint16_t head = modes_.is_fast() ? used_.slot(mask_) : ledger_.oldest();
+    if (batch_.left() == 0) {
       const used_element& element = ring_.used_elements()[used_.slot(mask_)];
       const std::uint32_t id = Access::load(element.id);
-      batch_written_ = Access::load(element.length);
+      const std::uint32_t last_written = Access::load(element.length);
       if (id >= size_) {
         break_queue(ring_fault::used_id_range, used_, id);
         return 0;
       }
       const std::uint16_t limit = used_seen_ - used_;
-      std::uint16_t at = head;
-      for (batch_left_ = 1; at != id && batch_left_ <= limit; ++batch_left_) at = chain_after(at);
-      if (batch_left_ > limit) {
+      std::uint16_t chains = 1;
+      for (std::uint16_t at = head; at != id && chains <= limit; ++chains) at = chain_after(at);
+      if (chains > limit) {
         break_queue(ring_fault::used_id_order, used_, id);
         return 0;
       }
+      batch_ = used_batch(chains, last_written);
     }
-    --batch_left_;
-    written = batch_left_ == 0 ? batch_written_ : max_written_;
+    written = batch_.take(max_written_);
     return head;
   }
 
   // In-order: the head of the chain that was added after the one at `head`.
   [[nodiscard]] std::uint16_t chain_after(std::uint16_t head) const noexcept {
     const std::uint16_t count =
-        mode_ == ring_mode::fast ? std::uint16_t{1} : ledger_.chain_length(head);
+        modes_.is_fast() ? std::uint16_t{1} : ledger_.chain_length(head);
     return (ring_index(head) + count).slot(mask_);
   }
 
@@ -604,7 +538,6 @@ class virtqueue<split, driver_side, Token, Access> {
   std::uint16_t mask_;
   bool event_idx_;
   bool in_order_;
-  ring_mode mode_ = ring_mode::fast;
   indirect_tables tables_;
   std::uint32_t max_written_;
 
@@ -614,13 +547,10 @@ class virtqueue<split, driver_side, Token, Access> {
   ring_index used_;          // next position to reclaim
   ring_index used_seen_;     // the device's index when it was last looked at
 
-  std::uint16_t batch_left_ = 0;  // in-order: chains of the current batch still to be reclaimed
-  std::uint32_t batch_written_ = 0;
-  std::uint16_t until_fast_ = 0;  // general mode: chains that have yet to pay for the switches
+  mode_switch modes_;
+  used_batch batch_;  // in-order: what is left of the last one
 
   set_once<ring_breach> breach_;
-  counter general_entries_;
-  counter fast_entries_;
   std::vector<Token> tokens_;
   descriptor_ledger ledger_;  // in general mode
 };
