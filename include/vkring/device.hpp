@@ -51,6 +51,7 @@ class basic_device {
   using config = basic_device_config<Sys>;
   using suspended = basic_suspended_device<Sys>;
   using frame = basic_frame<Source>;
+  using source_type = Source;
   using tx_type = typename pair_type::tx_type;
   using rx_type = typename pair_type::rx_type;
 

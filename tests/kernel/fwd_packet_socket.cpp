@@ -15,6 +15,7 @@
 #include <vkring/kernel/tap.hpp>
 #include <vkring/net/checksum.hpp>
 
+#include "support/in_pieces.hpp"
 #include "support/packets.hpp"
 #include "support/private_netns.hpp"
 #include "support/skip.hpp"
@@ -73,20 +74,8 @@ bytes content_of(const frame& f) {
 }
 // A frame in as many buffers as it takes.
 frame holding(bench& at, std::span<const std::byte> content, const virtio_net_hdr& header = {}) {
-  frame whole;
-  while (!content.empty()) {
-    frame part;
-    REQUIRE(at.socket.allocate(std::span(&part, 1)) == 1);
-    const std::size_t size = std::min<std::size_t>(content.size(), part.capacity());
-    part.resize(static_cast<std::uint32_t>(size));
-    std::copy_n(content.begin(), size, part.contiguous().begin());
-    content = content.subspan(size);
-    if (whole) {
-      whole.append(std::move(part));
-    } else {
-      whole = std::move(part);
-    }
-  }
+  frame whole = test::in_pieces(at.socket, content);
+  REQUIRE(whole);
   whole.set_header(header);
   return whole;
 }

@@ -4,7 +4,6 @@
 
 // A device on a TAP in a private namespace, the kernel's end of it, and traffic in both directions.
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -15,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/in_pieces.hpp"
 #include "support/tap_wire.hpp"
 #include "vkring/device.hpp"
 
@@ -22,8 +22,11 @@ namespace vkring::test {
 
 template <class Device>
 struct basic_device_bed {
+  using frame = typename Device::frame;
+  using source = typename Device::source_type;
+
   netns& ns;
-  std::shared_ptr<buffer_pool> pool;
+  std::shared_ptr<source> pool;
   Device it;
   tap_wire wire;
 
@@ -35,30 +38,20 @@ struct basic_device_bed {
   basic_device_bed(netns& where, device_config config, const pool_options& buffers = {},
                    std::uint16_t type = experimental, bool headers = false)
       : ns(where),
-        pool(buffer_pool::make(buffers).value()),
+        pool(source::make(buffers).value()),
         it(Device::open(in(ns, std::move(config)), pool).value()),
         wire(ns, it.index(), type, headers) {}
 
   /// With a device that was opened before.
-  basic_device_bed(netns& where, std::shared_ptr<buffer_pool> buffers, Device opened)
+  basic_device_bed(netns& where, std::shared_ptr<source> buffers, Device opened)
       : ns(where), pool(std::move(buffers)), it(std::move(opened)), wire(ns, it.index()) {}
 
   /// Sends one frame, cut into buffers of at most `piece` bytes; false when the ring stays full.
   bool send(std::size_t pair, std::span<const std::byte> data, const virtio_net_hdr& header = {},
             std::size_t piece = SIZE_MAX) {
     frame whole;
-    while (!data.empty()) {
-      frame part;
-      if (!eventually([&] { return it.tx(pair).allocate({&part, 1}) == 1; })) return false;
-      const auto here = std::min({data.size(), piece, std::size_t{part.capacity()}});
-      part.resize(static_cast<std::uint32_t>(here));
-      std::copy_n(data.begin(), here, part.contiguous().begin());
-      data = data.subspan(here);
-      if (whole) {
-        whole.append(std::move(part));
-      } else {
-        whole = std::move(part);
-      }
+    if (!eventually([&] { return bool(whole = in_pieces<frame>(it.tx(pair), data, piece)); })) {
+      return false;
     }
     whole.set_header(header);
     return eventually([&] { return it.tx(pair).send({&whole, 1}) == 1; });

@@ -20,6 +20,7 @@
 
 #include "support/child.hpp"
 #include "support/device_bed.hpp"
+#include "support/in_pieces.hpp"
 #include "vkring/device.hpp"
 
 namespace vkring::test {
@@ -126,21 +127,8 @@ class relay_runner {
     auto& tx = it_->tx(account.sent % it_->queue_pairs());
     const frame_bytes content =
         numbered_frame(account.sent, device_bed::size_of(account.sent, options_.longest));
-    frame whole;
-    for (std::size_t at = 0; at < content.size();) {
-      frame part;
-      if (tx.allocate({&part, 1}) != 1) return false;
-      const std::size_t here =
-          std::min({content.size() - at, options_.piece, std::size_t{part.capacity()}});
-      part.resize(static_cast<std::uint32_t>(here));
-      std::copy_n(content.begin() + static_cast<std::ptrdiff_t>(at), here, part.contiguous().begin());
-      at += here;
-      if (whole) {
-        whole.append(std::move(part));
-      } else {
-        whole = std::move(part);
-      }
-    }
+    frame whole = in_pieces(tx, content, options_.piece);
+    if (!whole) return false;
     if (tx.send({&whole, 1}) != 1) return false;
     ++account.sent;
     return true;

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "support/flow_frame.hpp"
+#include "support/in_pieces.hpp"
 #include "support/tap_wire.hpp"
 #include "vkring/core/endian.hpp"
 #include "vkring/device.hpp"
@@ -255,27 +256,10 @@ class volume_bed {
     for (; sent < burst && first + sent < count; ++sent) {
       const std::size_t size = frames_.write(first + sent, bytes.data());
       auto& tx = it.tx(lane_of(first + sent));
-      device::frame whole = in_pieces(tx, std::span(bytes).first(size));
+      device::frame whole = in_pieces(tx, std::span(bytes).first(size), how_.piece);
       if (!whole || tx.send({&whole, 1}) == 0) break;
     }
     return sent;
-  }
-  device::frame in_pieces(device::tx_type& tx, std::span<const std::byte> data) const {
-    device::frame whole;
-    while (!data.empty()) {
-      device::frame part;
-      if (tx.allocate({&part, 1}) == 0) return {};
-      const auto here = std::min({data.size(), how_.piece, std::size_t{part.capacity()}});
-      part.resize(static_cast<std::uint32_t>(here));
-      std::copy_n(data.begin(), here, part.contiguous().begin());
-      data = data.subspan(here);
-      if (whole) {
-        whole.append(std::move(part));
-      } else {
-        whole = std::move(part);
-      }
-    }
-    return whole;
   }
   void feed(std::uint32_t& fed, std::uint32_t count) {
     const std::uint32_t some = std::min(burst, count - fed);

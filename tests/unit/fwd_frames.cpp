@@ -12,6 +12,7 @@
 
 #include <vector>
 
+#include "support/in_pieces.hpp"
 #include "support/packets.hpp"
 
 using namespace vkring;
@@ -34,20 +35,8 @@ struct pool_of {
   }
   // A frame with that content, in as many buffers as it takes.
   [[nodiscard]] frame holding(std::span<const std::byte> content) const {
-    frame whole;
-    do {
-      frame part;
-      REQUIRE(allocate(std::span(&part, 1)) == 1);
-      const std::size_t size = std::min<std::size_t>(content.size(), part.capacity());
-      part.resize(static_cast<std::uint32_t>(size));
-      std::copy_n(content.begin(), size, part.contiguous().begin());
-      content = content.subspan(size);
-      if (whole) {
-        whole.append(std::move(part));
-      } else {
-        whole = std::move(part);
-      }
-    } while (!content.empty());
+    frame whole = test::in_pieces(*this, content);
+    REQUIRE(whole);
     return whole;
   }
 };
