@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <algorithm>
 #include <catch2/catch.hpp>
-#include <set>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "support/faulty_sys.hpp"
+#include "support/control_sys.hpp"
 #include "support/known_calls.hpp"
 #include "support/skip.hpp"
 #include "support/tap_wire.hpp"
@@ -20,44 +18,7 @@ using namespace vkring::test;
 
 namespace {
 
-// What the worker's threads do all the time is none of open's. How many files are read to find the
-// thread of a vhost device depends on what else runs, and none of it may fail an open.
-struct opening_sys : faulty_sys {
-  static inline std::set<int> listings;
-
-  static int open(const char* path, int flags, mode_t mode = 0) noexcept {
-    const std::string_view name(path);
-    if (name != "/proc" && name != "/proc/self/task" && !name.ends_with("/comm")) {
-      return faulty_sys::open(path, flags, mode);
-    }
-    const int opened = posix::open(path, flags, mode);
-    if (opened >= 0) listings.insert(opened);
-    return opened;
-  }
-  static int close(int fd) noexcept {
-    return listings.erase(fd) != 0 ? posix::close(fd) : faulty_sys::close(fd);
-  }
-  static ssize_t getdents64(int fd, void* into, std::size_t size) noexcept {
-    return posix::getdents64(fd, into, size);
-  }
-  static ssize_t read(int fd, void* buffer, std::size_t size) noexcept {
-    return posix::read(fd, buffer, size);
-  }
-  static ssize_t write(int fd, const void* buffer, std::size_t size) noexcept {
-    return posix::write(fd, buffer, size);
-  }
-  static ssize_t readv(int fd, const iovec* pieces, int count) noexcept {
-    return posix::readv(fd, pieces, count);
-  }
-  static ssize_t writev(int fd, const iovec* pieces, int count) noexcept {
-    return posix::writev(fd, pieces, count);
-  }
-  static int ppoll(pollfd* set, nfds_t count, const timespec* timeout,
-                   const sigset_t* mask = nullptr) noexcept {
-    return posix::ppoll(set, count, timeout, mask);
-  }
-};
-using faulty_device = basic_device<split, buffer_pool, opening_sys>;
+using faulty_device = basic_device<split, buffer_pool, control_sys>;
 
 std::size_t interfaces(const netns& where) {
   return where

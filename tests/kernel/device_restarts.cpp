@@ -3,13 +3,12 @@
 
 #include <catch2/catch.hpp>
 #include <cstddef>
-#include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <string>
 #include <utility>
 
 #include "support/device_bed.hpp"
+#include "support/entries.hpp"
 #include "support/skip.hpp"
 #include "vkring/device.hpp"
 
@@ -28,16 +27,13 @@ struct belongings {
   std::size_t interfaces = 0;
 
   explicit belongings(const netns& ns) {
-    const auto entries = [](const char* folder) {
-      return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(folder), {}));
-    };
     const auto lines = [](const char* file) {
       std::ifstream from(file);
       std::size_t count = 0;
       for (std::string line; std::getline(from, line);) ++count;
       return count;
     };
-    descriptors = entries("/proc/self/fd");
+    descriptors = open_descriptors();
     mappings = lines("/proc/self/maps");
     threads = tasks().size();
     interfaces = ns.run([&] { return lines("/proc/thread-self/net/dev"); }).value();

@@ -351,10 +351,10 @@ TEST_CASE("hand-over: descriptors and memory that are not what they should be") 
   REQUIRE(::pipe2(pipes, O_CLOEXEC) == 0);
   const swap swaps[] = {
       {0, region_of(4096), "region", "has 4096 bytes, needs"},
-      {0, ::dup(pipes[0]), "F_SEAL_SHRINK", "the sender must make it by memfd_create"},
+      {0, ::dup(pipes[0]), "F_GET_SEALS", "the sender must make it by memfd_create"},
       {1, region_of(1 << 20), "region", "has 1048576 bytes, needs"},
-      {1, unsealed(64 << 20), "F_SEAL_SHRINK", "the sender must make it by memfd_create"},
-      {1, ::eventfd(0, EFD_CLOEXEC), "F_SEAL_SHRINK", "the sender must make it by memfd_create"},
+      {1, unsealed(64 << 20), "F_ADD_SEALS", "the sender must make it by memfd_create"},
+      {1, ::eventfd(0, EFD_CLOEXEC), "F_GET_SEALS", "the sender must make it by memfd_create"},
       {2, ::eventfd(0, EFD_CLOEXEC), "TUNGETIFF", "it is no descriptor of /dev/net/tun"},
       {2, ::fcntl(stranger.fd(), F_DUPFD_CLOEXEC, 0), "resume", ", another interface"},
       {2, ::open("/dev/net/tun", O_RDWR | O_CLOEXEC), "TUNGETIFF", "no interface is attached to it"},

@@ -4,6 +4,9 @@
 
 // A system-call policy that makes the real calls, refuses chosen ones and keeps book of what leaks.
 
+#include <cstddef>
+#include <cstdio>
+#include <cstring>
 #include <mutex>
 #include <set>
 #include <string>
@@ -45,8 +48,9 @@ class fault_book {
     const std::lock_guard guard(mutex_);
     armed_ = std::move(armed);
     matched_ = refused_ = 0;
+    trace_.clear();
   }
-  /// The calls since `reset`, in order: `open /dev/net/tun`, `ioctl 400454ca`.
+  /// The calls since `reset` or `arm`, in order: `open /dev/net/tun`, `ioctl 400454ca`.
   [[nodiscard]] std::vector<std::string> trace() const { return locked(trace_); }
   [[nodiscard]] std::size_t refused() const { return locked(refused_); }
   /// Descriptors made since `reset` and not closed.
@@ -153,7 +157,9 @@ struct faulty_sys {
     return request == returns_fd ? fault_book::get().opened(returned) : returned;
   }
   static int fcntl(int fd, int command, long argument = 0) noexcept {
-    const int returned = call("fcntl", [&] { return posix::fcntl(fd, command, argument); });
+    const int returned = call(
+        "fcntl", [&] { return posix::fcntl(fd, command, argument); },
+        " " + std::to_string(command));
     const bool duplicates = command == F_DUPFD || command == F_DUPFD_CLOEXEC;
     return duplicates ? fault_book::get().opened(returned) : returned;
   }
@@ -241,7 +247,9 @@ struct faulty_sys {
                 [&] { return posix::recvfrom(fd, into, size, flags, from, from_size); });
   }
   static ssize_t recvmsg(int fd, msghdr* message, int flags) noexcept {
-    return call("recvmsg", [&] { return posix::recvmsg(fd, message, flags); });
+    const ssize_t got = call("recvmsg", [&] { return posix::recvmsg(fd, message, flags); });
+    if (got >= 0) book_descriptors(*message);
+    return got;
   }
   static int setsockopt(int fd, int level, int name, const void* value, socklen_t size) noexcept {
     return call("setsockopt", [&] { return posix::setsockopt(fd, level, name, value, size); });
@@ -295,6 +303,15 @@ struct faulty_sys {
   template <class Call>
   static int made(std::string_view name, std::string detail, Call&& real) noexcept {
     return fault_book::get().opened(call(name, real, std::move(detail)));
+  }
+  // Those that came with a message.
+  static void book_descriptors(msghdr& message) {
+    for (cmsghdr* head = CMSG_FIRSTHDR(&message); head != nullptr; head = CMSG_NXTHDR(&message, head)) {
+      if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
+      std::vector<int> came((head->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+      std::memcpy(came.data(), CMSG_DATA(head), came.size() * sizeof(int));
+      for (const int each : came) fault_book::get().opened(each);
+    }
   }
   static std::string hex(unsigned long request) {
     char text[24];

@@ -4,6 +4,8 @@
 
 // How each system call of the library may fail, for the tests that refuse them one by one.
 
+#include <fcntl.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <map>
@@ -27,6 +29,8 @@ inline std::string ioctl_text(const char* kind, unsigned long request) {
   return text;
 }
 
+inline std::string fcntl_text(int command) { return "fcntl " + std::to_string(command); }
+
 /// What is known of a call that stands in a `fault_book`; null if nothing is.
 inline const known_call* find_call(const std::string& call) {
   using namespace tun_abi;
@@ -44,7 +48,16 @@ inline const known_call* find_call(const std::string& call) {
       {"eventfd", {"eventfd", {EMFILE, ENFILE, ENOMEM}}},
       {"epoll_create", {"epoll_create1", {EMFILE, ENFILE, ENOMEM}}},
       {"epoll_ctl", {"epoll_ctl", {ENOMEM, ENOSPC}}},
-      {"fcntl", {"fcntl(O_NONBLOCK)", {EBADF, EPERM}}},
+      {fcntl_text(F_GETFL), {"fcntl(O_NONBLOCK)", {EBADF, EPERM}}},
+      {fcntl_text(F_SETFL), {"fcntl(O_NONBLOCK)", {EBADF, EPERM}}},
+      {fcntl_text(F_DUPFD_CLOEXEC), {"fcntl(F_DUPFD_CLOEXEC)", {EMFILE, EBADF}}},
+      {fcntl_text(F_GET_SEALS), {"F_GET_SEALS", {EINVAL, EBADF}}},
+      {fcntl_text(F_ADD_SEALS), {"F_ADD_SEALS", {EPERM, EBUSY, EINVAL}}},
+      {"memfd_create", {"memfd_create", {EMFILE, ENFILE, ENOMEM}}},
+      {"ftruncate", {"ftruncate", {ENOSPC, ENOMEM, EPERM}}},
+      {"read", {"read", {EIO, ENOMEM}}},  // of /proc/self/fdinfo
+      {"sendmsg", {"sendmsg", {EPIPE, ENOBUFS, ENOMEM, ETOOMANYREFS, ECONNRESET, EAGAIN}}},
+      {"recvmsg", {"recvmsg", {ENOMEM, ECONNRESET, EAGAIN}}},
       {ioctl_text("ioctl", tunsetiff),
        {"TUNSETIFF", {EPERM, EBUSY, EINVAL, E2BIG, ENOMEM, ENFILE, EEXIST}}},
       {ioctl_text("ioctl", tungetiff), {"TUNGETIFF", {EBADFD, EINVAL}}},
@@ -99,15 +112,16 @@ inline bool may_fail(const std::string& call) {
   }
   // Asked of what may be no queue at all.
   if (call == ioctl_text("ioctl", tungetsndbuf)) return true;
-  return call == "close" || call == "fstat" || call == "kcmp_file" ||
-         call == "stat /proc/thread-self/ns/net" || call == "stat /proc/self/task" ||
+  return call == "close" || call == "munmap" || call == "fstat" || call == "kcmp_file" ||
+         call == "stat /proc/thread-self/ns/net" ||
          call == "setsockopt" || call == ioctl_text("ioctl", tunattachfilter) ||
          call == ioctl_text("ioctl", tundetachfilter) || call == "ioctl_value b703";
 }
 
 /// Calls that no signal ends.
 inline bool never_interrupted(const std::string& call) {
-  return call == "pthread_create" || call == "setns" || call == "socket" || call == "fcntl" ||
+  return call == "pthread_create" || call == "setns" || call == "socket" ||
+         call == "fstat" || call == "memfd_create" || call.rfind("fcntl ", 0) == 0 ||
          call == "mmap" || call == "madvise" || call == "eventfd" || call == "epoll_create" ||
          call == "epoll_ctl" || call == "bind" || call == "kcmp_file" || call == "sched_setaffinity" ||
          call == "sched_setscheduler" || call == ioctl_text("ioctl_value", tun_abi::tungetdevnetns);

@@ -79,7 +79,7 @@ TEST_CASE("event_fd: a blocking one from elsewhere becomes non-blocking") {
   CHECK(book.clean());
   const auto none = event_fd::from_fd({});
   REQUIRE_FALSE(none);
-  CHECK(none.error().message() == "fcntl fd -1: Bad file descriptor");
+  CHECK(none.error().message() == "fcntl(O_NONBLOCK) fd -1: Bad file descriptor");
 }
 
 TEST_CASE("event_fd: each failing call is named, and nothing leaks") {
@@ -98,7 +98,7 @@ TEST_CASE("event_fd: each failing call is named, and nothing leaks") {
     const auto event = event_fd::from_fd(vkring::basic_fd<faulty_sys>(faulty_sys::eventfd(0, 0)));
     REQUIRE_FALSE(event);
     CHECK(event.error().code.value() == EPERM);
-    CHECK(event.error().operation == "fcntl");
+    CHECK(event.error().operation == "fcntl(O_NONBLOCK)");
     CHECK(book.clean());
   }
 }

@@ -34,11 +34,13 @@ class basic_event_fd {
   /// returns; the descriptor is closed then.
   static result<basic_event_fd> from_fd(basic_fd<Sys> made) {
     const std::string object = "fd " + std::to_string(made.get());
-    auto flags = sys_result(Sys::fcntl(made.get(), F_GETFL), "fcntl", object);
+    auto flags = sys_result(Sys::fcntl(made.get(), F_GETFL), "fcntl(O_NONBLOCK)", object);
     if (!flags) return fail(std::move(flags.error()));
     if (auto real = check(made.get()); !real) return fail(std::move(real.error()));
     const int set = Sys::fcntl(made.get(), F_SETFL, *flags | O_NONBLOCK);
-    if (auto done = sys_result(set, "fcntl", object); !done) return fail(std::move(done.error()));
+    if (auto done = sys_result(set, "fcntl(O_NONBLOCK)", object); !done) {
+      return fail(std::move(done.error()));
+    }
     return basic_event_fd(std::move(made));
   }
 

@@ -117,17 +117,20 @@ class basic_region {
   /// Maps the whole of a memfd that another process sent, as shared memory.
   ///
   /// Its size is sealed first: a peer that cut the file later would kill this process with SIGBUS.
-  /// Errors: what sealing returns (EPERM, EINVAL when it is no memfd), EINVAL (fewer than `needed`
+  /// Errors: what F_GET_SEALS and F_ADD_SEALS return (EPERM, EINVAL when it is no memfd), EINVAL (fewer than `needed`
   /// bytes, or none), and what fstat, mmap, madvise return. The descriptor is closed then.
   static result<basic_region> from_fd(basic_fd<Sys> memfd, std::size_t needed) {
     const std::string object = "fd " + std::to_string(memfd.get());
+    constexpr std::string_view how_to =
+        "the sender must make it by memfd_create with MFD_ALLOW_SEALING, and share it writable";
+    const auto seals =
+        sys_result(Sys::fcntl(memfd.get(), F_GET_SEALS), "F_GET_SEALS", object, how_to);
+    if (!seals) return fail(seals.error());
     // The sender may have sealed the size, and then the seals.
-    const auto sealed = sys_result(
-        Sys::fcntl(memfd.get(), F_ADD_SEALS, F_SEAL_SHRINK), "F_SEAL_SHRINK", object,
-        "the sender must make it by memfd_create with MFD_ALLOW_SEALING, and share it writable");
-    if (!sealed) {
-      const int seals = Sys::fcntl(memfd.get(), F_GET_SEALS);
-      if (seals == -1 || (seals & F_SEAL_SHRINK) == 0) return fail(sealed.error());
+    if ((*seals & F_SEAL_SHRINK) == 0) {
+      auto sealed = sys_result(Sys::fcntl(memfd.get(), F_ADD_SEALS, F_SEAL_SHRINK), "F_ADD_SEALS",
+                               object, how_to);
+      if (!sealed) return fail(std::move(sealed.error()));
     }
     struct ::stat about {};
     if (auto asked = sys_result(Sys::fstat(memfd.get(), &about), "fstat", object); !asked) {
