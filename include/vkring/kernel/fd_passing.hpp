@@ -110,6 +110,9 @@ result<void> receive_message(int socket, std::span<std::byte> into,
       return fail(EBADMSG, "recvmsg", object,
                   "more than the " + std::to_string(most) + " descriptors that were to come");
     }
+    if ((message.msg_flags & MSG_TRUNC) != 0) {
+      return fail(EBADMSG, "recvmsg", object, "a longer message than was to come");
+    }
     if (*got == 0) return fail(ECONNRESET, "recvmsg", object, "the other side has closed the socket");
     into = into.subspan(static_cast<std::size_t>(*got));
   }
@@ -171,17 +174,19 @@ result<basic_parcel<Sys>> receive_parcel(int socket, std::size_t most_bytes,
     const std::size_t before = made.fds.size();
     auto got = detail::receive_message<Sys>(socket, std::span(head).first(1), made.fds, count);
     if (!got) return fail(std::move(got.error()));
-    if (made.fds.size() == before) {
-      return fail(EBADMSG, "receive", object,
-                  std::to_string(before) + " descriptors of " + std::to_string(count));
-    }
+    if (made.fds.size() == before) break;
   }
-  made.bytes.resize(static_cast<std::size_t>(size));
-  for (std::span<std::byte> left = made.bytes; !left.empty();) {
-    const auto some = left.first(std::min(left.size(), detail::bytes_in_message));
-    auto got = detail::receive_message<Sys>(socket, some, made.fds, count);
+  if (made.fds.size() != count) {
+    return fail(EBADMSG, "receive", object,
+                std::to_string(made.fds.size()) + " descriptors of " + std::to_string(count));
+  }
+  // Grows with what comes, whatever was announced.
+  while (made.bytes.size() < size) {
+    const std::size_t before = made.bytes.size();
+    const auto some = std::min(static_cast<std::size_t>(size) - before, detail::bytes_in_message);
+    made.bytes.resize(before + some);
+    auto got = detail::receive_message<Sys>(socket, std::span(made.bytes).last(some), made.fds, count);
     if (!got) return fail(std::move(got.error()));
-    left = left.subspan(some.size());
   }
   return made;
 }
