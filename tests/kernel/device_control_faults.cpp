@@ -74,6 +74,9 @@ TEST_CASE("device control faults: a queue pair that cannot be stopped or started
     };
     for (int round = 0; round < 3; ++round) {
       refused_first(false, {tun(EINVAL), tun(EBADFD), tun(ENOMEM)}, "TUNSETQUEUE");
+      if (backend == backend_kind::vhost) {
+        refused_first(false, {bind(EFAULT, 1), bind(EFAULT, 2)}, "VHOST_NET_SET_BACKEND");
+      }
       REQUIRE(bed.it.set_enabled(1, false));
       CHECK(carries_all() == "");
       refused_first(true, {tun(EINVAL), tun(E2BIG), tun(ENOMEM)}, "TUNSETQUEUE");

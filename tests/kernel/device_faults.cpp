@@ -35,8 +35,9 @@ bool vhost_is_here() { return vhost_net::open().has_value(); }
 
 // Opens a device by `config()` with each of its calls refused in turn, `reasons` times at most.
 template <class Config>
-void refuse_each(const netns& ns, std::size_t reasons, Config&& config) {
-  const auto pool = buffer_pool::make({.buffers = 600}).value();
+void refuse_each(const netns& ns, std::size_t reasons, Config&& config,
+                 const region_options& memory = {}) {
+  const auto pool = buffer_pool::make({.buffers = 600, .memory = memory}).value();
   auto& book = fault_book::get();
   const auto open_and_close = [&](fault armed, std::size_t* calls_of_open) -> result<void> {
     faulty_device::config made = config();
@@ -138,6 +139,18 @@ TEST_CASE("device faults: open with queues that somebody else opened") {
     }
     return config;
   });
+}
+
+TEST_CASE("device faults: open with rings that another process can map") {
+  const auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  const auto config = [&] {
+    faulty_device::config made;
+    made.netns = path_of(*ns);
+    made.backend = backend_kind::worker;
+    return made;
+  };
+  refuse_each(*ns, 100, config, {.shareable = true});
 }
 
 TEST_CASE("device faults: open with vhost-net") {

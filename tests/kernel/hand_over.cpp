@@ -301,6 +301,47 @@ TEST_CASE("hand-over: from one backend to the other, and counters that go on") {
   CHECK(bed.it.backend() == "vhost-net");
 }
 
+TEST_CASE("hand-over: in-order chains of several descriptors are none of vhost-net's") {
+  if (!vhost_net::open()) return skip("no /dev/vhost-net");
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  for (const backend_kind backend : backends()) {
+    device_config config = plain_config(backend, 2);
+    config.wanted.in_order = want::preferred;
+    config.wanted.indirect = want::off;
+    own_bed bed(*ns, std::move(config));
+    const bool offered = vhost_net::open().value().features().value().contains(feature::in_order);
+    if (!bed.it.plan().in_order) continue;  // vhost-net before Linux 6.18
+    REQUIRE(bed.it.set_enabled(1, false));
+    for (std::uint32_t i = 0; i < 5; ++i) REQUIRE(bed.send(1, numbered_frame(i, 1400), {}, 500));
+    REQUIRE(bed.it.tx_mode(1) == ring_mode::general);
+    auto suspended = bed.it.suspend().value();
+    const std::string reason =
+        offered ? "in-order chains of several descriptors are in flight: it would look for them elsewhere"
+                : "vhost-net has no in_order, which was agreed on";
+    const auto refused = device::resume(std::move(suspended), {.backend = backend_kind::vhost});
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().message() ==
+          "resume " + suspended.state.name + ": Operation not supported (" + reason + ")");
+    // With the choice it is the worker, and that delivers them.
+    bed.resume(std::move(suspended));
+    CHECK(bed.it.backend() == "worker");
+    CHECK(bed.it.backend_reason() == "with vhost-net: " + reason);
+    REQUIRE(bed.it.set_enabled(1, true));
+    for (std::uint32_t i = 0; i < 5; ++i) {
+      std::int64_t number = -1;
+      CHECK(eventually([&] { return (number = bed.wire.next_number()) != -1; }));
+      CHECK(number == i);
+    }
+    // Once these are through, nothing is against vhost-net any more.
+    suspended = bed.it.suspend().value();
+    bed.resume(std::move(suspended), {.backend = offered ? backend_kind::vhost : backend_kind::automatic});
+    CHECK(bed.it.backend() == (offered ? "vhost-net" : "worker"));
+    CHECK(bed.to_kernel(0, 50, 1000) == "");
+    CHECK(bed.from_kernel(50, 1000) == "");
+  }
+}
+
 TEST_CASE("hand-over: more descriptors than one message carries") {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);

@@ -82,8 +82,8 @@ TEST_CASE("vhost backend: a ring that was stopped goes on where it was") {
   bed.describe(bed.tx, 0, bed.at, 12 + 60);
   for (std::uint16_t i = 1; i != 100; ++i) {
     bed.offer(bed.tx, bed.tx_kick, 0);
-    bed.far.stop_tx(0);
-    bed.far.stop_rx(0);
+    CHECK(bed.far.stop_tx(0));
+    CHECK(bed.far.stop_rx(0));
     REQUIRE(direct::load(bed.tx.used_index()) == i);  // drained
     REQUIRE(bed.far.restart(0));
   }

@@ -77,16 +77,20 @@ struct device_parts {
         return done;
       }
     } else {
-      if (vhost) {
-        vhost->stop_tx(i);
-      } else {
+      if (!vhost) {
         worker->serve(i, false);
+      } else if (auto done = vhost->stop_tx(i); !done) {
+        return done;
       }
-      if (auto done = tap.detach_queue(); !done) {
+      auto done = tap.detach_queue();
+      if (done && vhost) {
+        done = vhost->stop_rx(i);
+        if (!done) static_cast<void>(tap.attach_queue());
+      }
+      if (!done) {
         static_cast<void>(serve(i));
         return done;
       }
-      if (vhost) vhost->stop_rx(i);
     }
     enabled[i] = on;
     return {};

@@ -192,12 +192,15 @@ struct hand_over {
   static void stop(Parts& parts) {
     const std::size_t pairs = parts.pairs.size();
     if (parts.vhost) {
+      result<void> done;
       for (std::size_t i = 0; i < pairs; ++i) {
-        if (parts.enabled[i]) parts.vhost->stop_tx(i);
+        if (parts.enabled[i] && done) done = parts.vhost->stop_tx(i);
       }
       for (std::size_t i = 0; i < pairs; ++i) {
-        if (parts.enabled[i]) parts.vhost->stop_rx(i);
+        if (parts.enabled[i] && done) done = parts.vhost->stop_rx(i);
       }
+      // Whoever closes it need not ask.
+      if (!done) parts.vhost.reset();
     } else {
       for (std::size_t i = 0; i < pairs; ++i) parts.worker->serve(i, false);
       parts.worker->stop();

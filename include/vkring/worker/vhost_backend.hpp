@@ -112,12 +112,13 @@ class basic_vhost_backend {
       each.unbind();
     }
   }
-  /// The same for the tx ring of one pair, and for its rx ring, at once.
-  void stop_tx(std::size_t pair) noexcept {
+  /// The same for the tx ring of one pair, and for its rx ring, at once. Errors: what
+  /// VHOST_NET_SET_BACKEND returns; the ring is bound still.
+  result<void> stop_tx(std::size_t pair) {
     pairs_[pair].drain_tx();
-    pairs_[pair].unbind(vhost_ring::tx);
+    return pairs_[pair].unbind(vhost_ring::tx);
   }
-  void stop_rx(std::size_t pair) noexcept { pairs_[pair].unbind(vhost_ring::rx); }
+  result<void> stop_rx(std::size_t pair) { return pairs_[pair].unbind(vhost_ring::rx); }
   /// Binds both rings of a pair again, where they were.
   result<void> restart(std::size_t pair) { return pairs_[pair].bind(); }
 
@@ -260,13 +261,11 @@ class basic_vhost_backend {
       }
       return {};
     }
-    void unbind() noexcept {
-      for (const vhost_ring which : both) unbind(which);
+    // Fails for what was never bound, too; what remains bound is so until the device is closed.
+    void unbind() {
+      for (const vhost_ring which : both) static_cast<void>(unbind(which));
     }
-    void unbind(vhost_ring which) noexcept {
-      // Fails only for what was never bound.
-      static_cast<void>(device.set_backend(which, -1));
-    }
+    result<void> unbind(vhost_ring which) { return device.set_backend(which, -1); }
 
     void kick() const noexcept {
       const std::uint64_t one = 1;
