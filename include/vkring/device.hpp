@@ -74,9 +74,9 @@ class basic_device {
   }
 
   /// Stops the backend with everything where it is, for this or another process to go on from there:
-  /// what was sent and not taken yet, what was received and not collected, settings, counters. Afterwards the
-  /// device can only be destroyed or assigned to, and its source has no buffers left. For the time that nobody
-  /// uses its queues.
+  /// what was sent and not taken yet, what was received and not collected, settings, counters.
+  /// Afterwards the device can only be destroyed or assigned to, and its source has no buffers
+  /// left. For the time that nobody uses its queues.
   ///
   /// Errors, nothing being changed then: EBUSY (buffers are out, with their number; segments are on
   /// their way); ENOTSUP for a source in private memory; EIO for a ring that is broken; what copying
@@ -89,13 +89,14 @@ class basic_device {
     if (made) parts_.reset();
     return made;
   }
-  /// Goes on with a device that came to rest in this process or another one, with a backend of its own. Memory and
-  /// descriptors are taken over, everything about them is checked; the source is a new object over the same
-  /// buffers. Kernel and layout are the same; the backend need not be.
+  /// Goes on with a device that came to rest in this process or another one, with a backend of its
+  /// own. Memory and descriptors are taken over, everything about them is checked; the source is a
+  /// new object over the same buffers. Kernel and layout are the same; the backend need not be.
   ///
-  /// Errors, `from` being unchanged then: EBADMSG (no device can have that state); EINVAL (a descriptor or memory
-  /// is not what it should be); EBUSY (another process has taken it up); ENOTSUP (the backend lacks what was
-  /// agreed on); as for `open` otherwise. Afterwards `from` is empty.
+  /// Errors, `from` being unchanged then: EBADMSG (no device can have that state); EINVAL (a
+  /// descriptor or memory is not what it should be); EBUSY (another process has taken it up);
+  /// ENOTSUP (the backend lacks what was agreed on); as for `open` otherwise. Afterwards `from` is
+  /// empty.
   static result<basic_device> resume(suspended&& from, const resume_options& how = {})
     requires shareable_source<Source>
   {
@@ -147,8 +148,9 @@ class basic_device {
   /// Takes a queue pair out of the kernel's choice, or back into it. Then no frames come to `rx(pair)`
   /// but those that are in its ring, and what is sent to `tx(pair)` waits there. Frames that were sent
   /// before are taken first; the few that lie in the TAP's own queue at that moment are lost.
-  /// Without any pair the kernel drops what is for the interface, and counts it. Errors: EINVAL for a device of one pair that is not
-  /// multi-queue; what TUNSETQUEUE and VHOST_NET_SET_BACKEND return, nothing being changed then.
+  /// Without any pair the kernel drops what is for the interface, and counts it. Errors: EINVAL for
+  /// a device of one pair that is not multi-queue; what TUNSETQUEUE and VHOST_NET_SET_BACKEND
+  /// return, nothing being changed then.
   result<void> set_enabled(std::size_t pair, bool on) {
     if (auto mine = parts_->not_forked(); !mine) return mine;
     return parts_->set_enabled(pair, on);
@@ -255,15 +257,10 @@ class basic_device {
     parts_->take_note();
     for (std::size_t i = 0; i < all.size(); ++i) {
       const pair_type& pair = *parts_->pairs[i];
-      all[i] = parts_->far_health(i);
+      const bool stalled = parts_->motions[i].stalled(pair.tx_ring(), now, stall_after);
+      all[i] = parts_->far_health(i, stalled && enabled(i));
       all[i].tx = pair.tx().ring().breach();
       all[i].rx = pair.rx().ring().breach();
-      all[i].stalled =
-          parts_->motions[i].stalled(pair.tx_ring(), now, stall_after) && enabled(i);
-      if (all[i].stalled && parts_->vhost) {
-        parts_->vhost->examine_stalled(i);
-        all[i].tx_device = parts_->vhost->tx_breach(i);
-      }
     }
     return all;
   }
@@ -292,8 +289,8 @@ class basic_device {
   }
 
   /// Stops the backend and gives every buffer in flight back to the source; the interface goes unless
-  /// it is persistent. Frames in the rx ring are lost. The destructor does it. Afterwards the device can
-  /// only be destroyed or assigned to.
+  /// it is persistent. Frames in the rx ring are lost. The destructor does it. Afterwards the
+  /// device can only be destroyed or assigned to.
   void close() noexcept { parts_.reset(); }
 
  private:

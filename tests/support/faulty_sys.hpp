@@ -210,6 +210,9 @@ struct faulty_sys {
     if (at != MAP_FAILED && (flags & MAP_FIXED) == 0) fault_book::get().mapped(size);
     return at;
   }
+  static ssize_t read_memory(void* into, const void* from, std::size_t size) noexcept {
+    return call("read_memory", [&] { return posix::read_memory(into, from, size); });
+  }
   static int munmap(void* at, std::size_t size) noexcept {
     const int reason = fault_book::get().ask("munmap", {}, 0);
     const int returned = posix::munmap(at, size);

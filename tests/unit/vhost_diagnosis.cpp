@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "vkring/worker/vhost_diagnosis.hpp"
 
+#include <sys/mman.h>
+
 #include <catch2/catch.hpp>
 #include <cstddef>
 #include <cstdint>
 
 #include "vkring/memory/region.hpp"
+#include "vkring/net/header.hpp"
 
 using namespace vkring;
 
@@ -69,6 +72,42 @@ TEST_CASE("diagnose: what vhost-net objects to and the ring itself does not forb
   empty.offer(4, empty.at, 0);
   CHECK(empty.found().fault == ring_fault::buffer_too_small);
   CHECK(empty.found().position == 4);
+}
+
+TEST_CASE("diagnose: a checksum beyond the end of the frame") {
+  const auto found = [](const virtio_net_hdr& header, std::uint32_t bytes, std::uint32_t first) {
+    bed it;
+    store_header(it.buffers, header_size, header);
+    it.offer(2, it.at, first, descriptor_next, 3);
+    it.ring.descriptors()[3].address = it.at + first;
+    it.ring.descriptors()[3].rest = split_descriptor::pack(bytes - first, 0, 0);
+    return it.found();
+  };
+  const virtio_net_hdr wrong{.flags = header_flag::needs_csum, .csum_start = 55, .csum_offset = 16};
+  for (const std::uint32_t first : {12u, 1u, 9u, 10u, 40u}) {
+    CAPTURE(first);
+    CHECK(found(wrong, 72, first).fault == ring_fault::checksum_beyond_end);
+    CHECK(found(wrong, 72, first).position == 2);
+    CHECK(found(wrong, 73, first).fault == ring_fault::device_error);
+  }
+  virtio_net_hdr other = wrong;
+  other.hdr_len = 73;
+  CHECK(found(other, 72, 12).fault == ring_fault::device_error);
+  other.hdr_len = 72;
+  CHECK(found(other, 72, 12).fault == ring_fault::checksum_beyond_end);
+  other.flags = 0;
+  CHECK(found(other, 72, 12).fault == ring_fault::device_error);
+  other = wrong;
+  other.csum_start = other.csum_offset = 65535;
+  CHECK(found(other, 72, 12).fault == ring_fault::checksum_beyond_end);
+  // Memory that cannot be read tells nothing, and is not touched.
+  bed it;
+  const auto page = region::make(4096).value();
+  store_header(page.bytes().data(), header_size, wrong);
+  it.offer(2, it.table.add(page.bytes()).value(), 72);
+  CHECK(it.found().fault == ring_fault::checksum_beyond_end);
+  REQUIRE(::mprotect(page.bytes().data(), 4096, PROT_NONE) == 0);
+  CHECK(it.found().fault == ring_fault::device_error);
 }
 
 TEST_CASE("diagnose: broken indices and heads") {

@@ -63,7 +63,9 @@ result<void> send_message(int socket, std::span<const std::byte> data, std::span
       std::memcpy(CMSG_DATA(head), fds.data(), fds.size_bytes());
     }
     const auto hint = [](int reason) -> std::string_view {
-      if (reason == ETOOMANYREFS) return "too many are on their way: raise the limit on open files (ulimit -n)";
+      if (reason == ETOOMANYREFS) {
+        return "too many are on their way: raise the limit on open files (ulimit -n)";
+      }
       return reason == EPIPE ? "the other side has closed the socket" : "";
     };
     auto sent = sys_result(
@@ -121,10 +123,10 @@ result<void> receive_message(int socket, std::span<std::byte> into,
 
 }  // namespace detail
 
-/// Sends bytes and copies of descriptors over a connected Unix socket, for `receive_parcel` at its other end. Beyond
-/// 253, the most that one message carries, descriptors go in several.
-/// Errors: what sendmsg returns, such as ETOOMANYREFS beyond the limit on open files; the other side may have
-/// received a part then, and is told so when the socket is closed.
+/// Sends bytes and copies of descriptors over a connected Unix socket, for `receive_parcel` at its
+/// other end. Beyond 253, the most that one message carries, descriptors go in several.
+/// Errors: what sendmsg returns, such as ETOOMANYREFS beyond the limit on open files; the other
+/// side may have received a part then, and is told so when the socket is closed.
 template <class Sys = posix>
 result<void> send_parcel(int socket, std::span<const std::byte> bytes, std::span<const int> fds) {
   std::array<std::byte, detail::parcel_head> head{};
@@ -146,10 +148,11 @@ result<void> send_parcel(int socket, std::span<const std::byte> bytes, std::span
   return {};
 }
 
-/// Receives what `send_parcel` sent, close-on-exec. The sender is not trusted: it is refused what is beyond
-/// `most_bytes` and `most_fds`, and descriptors that came are closed. Waits for as long as the socket does (SO_RCVTIMEO).
-/// Errors: EBADMSG (something else came), E2BIG, ECONNRESET (the other side is gone), EMFILE (the limit on open
-/// files), what recvmsg returns. Allocation: what is received.
+/// Receives what `send_parcel` sent, close-on-exec. The sender is not trusted: it is refused what
+/// is beyond `most_bytes` and `most_fds`, and descriptors that came are closed. Waits for as long
+/// as the socket does (SO_RCVTIMEO).
+/// Errors: EBADMSG (something else came), E2BIG, ECONNRESET (the other side is gone), EMFILE (the
+/// limit on open files), what recvmsg returns. Allocation: what is received.
 template <class Sys = posix>
 result<basic_parcel<Sys>> receive_parcel(int socket, std::size_t most_bytes,
                                          std::size_t most_fds) {

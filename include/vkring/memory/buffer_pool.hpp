@@ -51,7 +51,8 @@ class basic_buffer_pool : private basic_region<Sys>, public buffer_arena {
   }
 
   /// A pool in the memory of another one, of which `memfd` is, in another process perhaps. All buffers
-  /// are free: see `keep_out`. Errors: EINVAL (no such shape, or the memory is too small for it), those of `basic_region::from_fd`.
+  /// are free: see `keep_out`. Errors: EINVAL (no such shape, or the memory is too small for it),
+  /// those of `basic_region::from_fd`.
   static result<std::shared_ptr<basic_buffer_pool>> from_fd(basic_fd<Sys> memfd,
                                                             const source_shape& shape) {
     if (shape.buffers == 0 || shape.capacity == 0 || shape.capacity > max_buffer_size) {

@@ -37,10 +37,11 @@ struct buffer_link {
 /// Buffers for queues.
 ///
 /// `take` fills its span with as many handles as there are and returns how many; `put` takes handles
-/// back; `size` is how many buffers there are in all. `mapper()` is a small value that maps a handle without touching the source, so that a loop
-/// keeps it in registers. `link` is the source's private account of a buffer. `capacity` is what
-/// every buffer holds at least. `regions` is the memory that all buffers lie in, with the guest
-/// addresses that `mapper` computes: it goes into the memory table of each device on the source.
+/// back; `size` is how many buffers there are in all. `mapper()` is a small value that maps a
+/// handle without touching the source, so that a loop keeps it in registers. `link` is the source's
+/// private account of a buffer. `capacity` is what every buffer holds at least. `regions` is the
+/// memory that all buffers lie in, with the guest addresses that `mapper` computes: it goes into
+/// the memory table of each device on the source.
 ///
 /// `plain_header(h)` tells whether the bytes reserved for the header are known to be zero, and
 /// `with_plain_header` is the same handle with that knowledge: it spares most frames a write to the

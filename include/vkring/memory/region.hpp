@@ -117,8 +117,9 @@ class basic_region {
   /// Maps the whole of a memfd that another process sent, as shared memory.
   ///
   /// Its size is sealed first: a peer that cut the file later would kill this process with SIGBUS.
-  /// Errors: what F_GET_SEALS and F_ADD_SEALS return (EPERM, EINVAL when it is no memfd), EINVAL (fewer than `needed`
-  /// bytes, or none), and what fstat, mmap, madvise return. The descriptor is closed then.
+  /// Errors: what F_GET_SEALS and F_ADD_SEALS return (EPERM, EINVAL when it is no memfd), EINVAL
+  /// (fewer than `needed` bytes, or none), and what fstat, mmap, madvise return. The descriptor is
+  /// closed then.
   static result<basic_region> from_fd(basic_fd<Sys> memfd, std::size_t needed) {
     const std::string object = "fd " + std::to_string(memfd.get());
     constexpr std::string_view how_to =

@@ -23,9 +23,9 @@ struct source_shape {
 
 /// A source whose buffers have numbers from 0 to `size() - 1`, in memory that another process can map.
 ///
-/// `memfd()` is that memory, -1 where it happens to be private. `from_fd` makes a source of the same shape from
-/// it, with all buffers free, and closes it on failure. `keep_out` takes those out of the free ones whose bits
-/// are set: somebody holds them already.
+/// `memfd()` is that memory, -1 where it happens to be private. `from_fd` makes a source of the
+/// same shape from it, with all buffers free, and closes it on failure. `keep_out` takes those out
+/// of the free ones whose bits are set: somebody holds them already.
 template <class S>
 concept shareable_source =
     buffer_source<S> && requires(S& source, const S& constant, typename S::handle handle,

@@ -34,13 +34,14 @@ struct buffer_state {
 /// The private state of a queue that is at rest, its stock of free buffers being with the source.
 struct queue_state {
   driver_state ring;
-  std::vector<std::uint16_t> counts;  ///< buffers of each chain in flight, in the order of `ring.chains`
+  std::vector<std::uint16_t> counts;  ///< buffers of each chain in flight, as in `ring.chains`
   std::vector<buffer_state> buffers;  ///< of all these chains, one after the other
   queue_counters counters;
 };
 
-/// What no queue on a source of that many buffers can ever have had as its state, but for the ring's part of it; empty if nothing. `busy`
-/// has a bit for each buffer, which is set for those that are in flight here and must not be yet.
+/// What no queue on a source of that many buffers can ever have had as its state, but for the
+/// ring's part of it; empty if nothing. `busy` has a bit for each buffer, which is set for those
+/// that are in flight here and must not be yet.
 [[nodiscard]] inline std::string_view flaw(const queue_state& state, std::vector<bool>& busy) {
   if (state.counts.size() != state.ring.chains.size()) return "chains without buffers";
   std::size_t all = 0;

@@ -34,8 +34,9 @@ class descriptor_ledger {
     }
     for (std::uint16_t i = 0; i < busy; ++i) entries_[(used + i).slot(mask)].count = 1;
   }
-  /// Takes over an account from elsewhere: `order` names each descriptor once, first those of the chains in
-  /// flight, `chains` being how many each has, then the free ones as they are to be taken.
+  /// Takes over an account from elsewhere: `order` names each descriptor once, first those of the
+  /// chains in flight, `chains` being how many each has, then the free ones as they are to be
+  /// taken.
   void restore(std::span<const std::uint16_t> chains,
                std::span<const std::uint16_t> order) noexcept {
     for (std::size_t i = 0; i < order.size(); ++i) {

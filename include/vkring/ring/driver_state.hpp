@@ -26,8 +26,8 @@ struct driver_state {
   std::uint64_t fast_entries = 0;
   /// Descriptors of each chain in flight; 1 in fast mode, where the oldest comes first.
   std::vector<std::uint16_t> chains;
-  /// General mode: the descriptors of these chains, one chain after the other, then those that are free,
-  /// in the order in which they are taken. Each descriptor stands there once.
+  /// General mode: the descriptors of these chains, one chain after the other, then those that are
+  /// free, in the order in which they are taken. Each descriptor stands there once.
   std::vector<std::uint16_t> order;
 
   /// The next position to make available.

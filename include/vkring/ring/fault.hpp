@@ -35,6 +35,7 @@ enum class ring_fault : std::uint8_t {
   indirect_with_next,       ///< a descriptor both INDIRECT and NEXT; packed: INDIRECT in a chain
   indirect_length,          ///< a table that is empty or not a multiple of 16 bytes
   buffer_too_small,         ///< a buffer that cannot even hold a header
+  checksum_beyond_end,      ///< a frame to send without room for the checksum that it asks for
   chain_direction,     ///< device-writable where the queue carries readable buffers, or the reverse
   next_not_available,  ///< packed: a chain that goes on in a descriptor that is not marked available
   id_in_use,           ///< packed: the id of a chain that is out already
@@ -80,6 +81,8 @@ enum class ring_fault : std::uint8_t {
       return "indirect_length";
     case ring_fault::buffer_too_small:
       return "buffer_too_small";
+    case ring_fault::checksum_beyond_end:
+      return "checksum_beyond_end";
     case ring_fault::chain_direction:
       return "chain_direction";
     case ring_fault::next_not_available:

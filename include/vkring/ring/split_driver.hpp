@@ -68,8 +68,8 @@ class virtqueue<split, driver_side, Token, Access> {
     disable_call();
   }
 
-  /// What has to be known to go on with the ring elsewhere, everything being published; `sink(token)` is
-  /// called for each chain in flight, in the order of `chains`. Allocation: the lists.
+  /// What has to be known to go on with the ring elsewhere, everything being published;
+  /// `sink(token)` is called for each chain in flight, in the order of `chains`. Allocation: the lists.
   template <class Sink>
   [[nodiscard]] driver_state state(Sink&& sink) const {
     return detail::split_state<virtqueue>::take(*this, sink);

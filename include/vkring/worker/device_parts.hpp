@@ -109,10 +109,11 @@ struct device_parts {
       event = link_events->read_event();
     }
   }
-  // What the device side of a pair says of it.
-  [[nodiscard]] queue_health far_health(std::size_t i) {
+  // What the device side of a pair says of it, which takes nothing if it has stalled.
+  [[nodiscard]] queue_health far_health(std::size_t i, bool stalled) {
     queue_health it;
     it.pair = i;
+    it.stalled = stalled;
     const auto take = [&](const ring_breach& tx, const ring_breach& rx, bool gone) {
       it.tx_device = tx;
       it.rx_device = rx;
@@ -120,6 +121,7 @@ struct device_parts {
     };
     if (vhost) {
       vhost->examine(i);
+      if (stalled) vhost->examine_stalled(i);
       take(vhost->tx_breach(i), vhost->rx_breach(i), vhost->tap_gone(i));
     } else {
       const worker_health& far = worker->health(i);

@@ -51,7 +51,8 @@ struct pair_state {
   queue_state tx;
   queue_state rx;
   worker_counters counters;
-  /// A frame with its header that the worker took from the kernel, and that waits for more buffers in the rx ring.
+  /// A frame with its header that the worker took from the kernel, and that waits for more buffers
+  /// in the rx ring.
   std::vector<std::byte> held;
 };
 
@@ -69,8 +70,9 @@ struct device_state {
 /// The most buffers that the source of a device may have to be handed over.
 inline constexpr std::uint32_t max_shared_buffers = 1u << 24;
 
-/// Sets the bits of the buffers that are in flight. Errors: what no device can ever have had as its state
-/// (EBADMSG, with the queue and what is wrong), those of `negotiate`. Allocation: a few bits for each buffer and descriptor.
+/// Sets the bits of the buffers that are in flight. Errors: what no device can ever have had as its
+/// state (EBADMSG, with the queue and what is wrong), those of `negotiate`. Allocation: a few bits
+/// for each buffer and descriptor.
 [[nodiscard]] inline result<std::vector<bool>> buffers_in_flight(const device_state& state) {
   const auto refuse = [](std::string_view object, std::string_view why) {
     return fail(EBADMSG, "device state", object, why);

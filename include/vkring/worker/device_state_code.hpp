@@ -206,7 +206,8 @@ inline constexpr std::size_t state_head = 20;
 
 }  // namespace detail
 
-/// The state as bytes, for the same version of the library on any machine of the same kind. Allocation: the bytes.
+/// The state as bytes, for the same version of the library on any machine of the same kind.
+/// Allocation: the bytes.
 [[nodiscard]] inline std::vector<std::byte> encode(const device_state& state) {
   detail::state_writer body;
   detail::code(body, state);
@@ -218,9 +219,10 @@ inline constexpr std::size_t state_head = 20;
   return std::move(whole.bytes);
 }
 
-/// The state that `encode` made bytes of. Whoever sent them is not trusted: what this returns is some state, and
-/// `buffers_in_flight` tells whether a device can have it.
-/// Errors: EBADMSG, with what is wrong: no state at all, another version of the library, cut or damaged bytes.
+/// The state that `encode` made bytes of. Whoever sent them is not trusted: what this returns is
+/// some state, and `buffers_in_flight` tells whether a device can have it.
+/// Errors: EBADMSG, with what is wrong: no state at all, another version of the library, cut or
+/// damaged bytes.
 [[nodiscard]] inline result<device_state> decode(std::span<const std::byte> bytes) {
   const std::string object = std::to_string(bytes.size()) + " bytes";
   std::uint64_t mark = 0;

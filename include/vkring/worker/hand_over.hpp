@@ -99,7 +99,8 @@ struct hand_over {
     typename Parts::config wanted = config_of(state, how);
     if (auto done = choose_backend(parts, state, wanted); !done) return done;
     for (std::size_t i = 0; i < state.pairs.size(); ++i) {
-      wanted.queue_fds.push_back(std::move(copies[suspended::fds_of_device + i * suspended::fds_of_pair]));
+      const std::size_t queue = suspended::fds_of_device + i * suspended::fds_of_pair;
+      wanted.queue_fds.push_back(std::move(copies[queue]));
     }
     if (auto done = open_interface(parts, state, wanted); !done) return done;
     parts.make_table();
@@ -278,7 +279,8 @@ struct hand_over {
       auto its = tap.mac();
       if (!its) return fail(std::move(its.error()));
       if (tap.name() == state.name && *its == *first) continue;
-      return fail(EINVAL, "resume", state.name, "a queue is one of " + tap.name() + ", another interface");
+      return fail(EINVAL, "resume", state.name,
+                  "a queue is one of " + tap.name() + ", another interface");
     }
     if (auto done = parts.open_link(wanted, std::nullopt); !done) return done;
     return parts.configure_taps();
@@ -321,7 +323,8 @@ struct hand_over {
                           std::uint64_t guest) -> result<std::unique_ptr<pair_type>> {
       return std::make_unique<pair_type>(std::move(all_events[i]), block, guest, layout,
                                          options_of(parts.plan, layout.size), parts.plan,
-                                         *parts.table, *parts.source, state.pairs[i].tx, state.pairs[i].rx);
+                                         *parts.table, *parts.source, state.pairs[i].tx,
+                                         state.pairs[i].rx);
     };
     return parts.make_pairs(layout, state.pairs.size(), make);
   }

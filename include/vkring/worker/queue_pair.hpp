@@ -89,7 +89,8 @@ class queue_pair {
             source, rules(plan, plan.rx), notifier{&events_.rx_kick}) {
     rx_.refill();
   }
-  /// Goes on with a pair that lies in `block` already, its queues having been at rest as `tx` and `rx` say.
+  /// Goes on with a pair that lies in `block` already, its queues having been at rest as `tx` and
+  /// `rx` say.
   queue_pair(events made, std::span<std::byte> block, std::uint64_t guest,
              const queue_pair_layout& layout, const ring_options& options, const offload_plan& plan,
              const memory_table& memory, Source& source, const queue_state& tx,

@@ -28,8 +28,9 @@ struct resume_options {
   vhost_options vhost = {};    ///< for vhost-net
 };
 
-/// What `device::suspend` gives and `device::resume` takes. What the kernel has for the interface waits in its
-/// queue meanwhile. An interface that is not persistent goes with the last copy of the descriptors.
+/// What `device::suspend` gives and `device::resume` takes. What the kernel has for the interface
+/// waits in its queue meanwhile. An interface that is not persistent goes with the last copy of the
+/// descriptors.
 ///
 /// Move-only. Thread-safety: one thread at a time. Allocation: everywhere.
 template <class Sys = posix>
@@ -41,12 +42,12 @@ struct basic_suspended_device {
 
   device_state state;
   std::vector<basic_fd<Sys>> fds;  ///< of the device, then of each pair
-  /// The backend that was stopped: to close vhost-net takes the kernel longer than all the rest, and nobody has to
-  /// wait for it.
+  /// The backend that was stopped: to close vhost-net takes the kernel longer than all the rest,
+  /// and nobody has to wait for it.
   std::shared_ptr<void> stopped = {};
 
-  /// Sends a copy of it over a connected Unix socket. This one stays what it is, and can be resumed by its owner as long as nobody
-  /// else did. Errors: those of `send_parcel`.
+  /// Sends a copy of it over a connected Unix socket. This one stays what it is, and can be resumed
+  /// by its owner as long as nobody else did. Errors: those of `send_parcel`.
   result<void> send(int socket) const {
     std::vector<int> numbers;
     for (const basic_fd<Sys>& each : fds) numbers.push_back(each.get());
@@ -58,8 +59,9 @@ struct basic_suspended_device {
     if (!parcel) return fail(std::move(parcel.error()));
     return from_parts(parcel->bytes, std::move(parcel->fds));
   }
-  /// One from what was sent in some other way: the bytes that `encode(state)` made, and the descriptors in their
-  /// order, which are closed on failure. Errors: those of `decode`; EBADMSG for another number of descriptors.
+  /// One from what was sent in some other way: the bytes that `encode(state)` made, and the
+  /// descriptors in their order, which are closed on failure. Errors: those of `decode`; EBADMSG
+  /// for another number of descriptors.
   static result<basic_suspended_device> from_parts(std::span<const std::byte> bytes,
                                                    std::vector<basic_fd<Sys>> fds) {
     auto state = decode(bytes);

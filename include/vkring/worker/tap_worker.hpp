@@ -90,8 +90,8 @@ class basic_tap_worker {
     it.served.wait(!on, std::memory_order_acquire);
   }
 
-  /// The frame that was taken from the kernel for a pair that is not served, and waits for more buffers in its
-  /// rx ring: with its header, empty if there is none.
+  /// The frame that was taken from the kernel for a pair that is not served, and waits for more
+  /// buffers in its rx ring: with its header, empty if there is none.
   [[nodiscard]] std::vector<std::byte> held_frame(std::size_t pair) const {
     return pairs_[pair]->it.held_frame();
   }

@@ -74,7 +74,8 @@ class basic_vhost_backend {
   /// What every device offers.
   [[nodiscard]] const feature_set& features() const noexcept { return features_; }
 
-  /// Binds all rings that are to be served, each at the position that its `used` index shows. `table` is copied.
+  /// Binds all rings that are to be served, each at the position that its `used` index shows.
+  /// `table` is copied.
   /// Errors: what the ioctls return; nothing is bound then.
   result<void> start(const std::vector<worker_queue<Layout>>& queues, const memory_table& table,
                      const feature_set& agreed) {
@@ -291,7 +292,7 @@ class basic_vhost_backend {
     static constexpr int drain_looks = 1000;  // of 100 microseconds or more
 
     [[nodiscard]] ring_breach diagnosis(vhost_ring which, const memory_table& table) const {
-      return diagnose<Layout>(ring(which), queue.options, table, which, queue.header_bytes);
+      return diagnose<Layout, Sys>(ring(which), queue.options, table, which, queue.header_bytes);
     }
     void examine(const memory_table& table) {
       for (const vhost_ring which : both) {
