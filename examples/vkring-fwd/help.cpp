@@ -27,7 +27,8 @@ Ports
     netns=NAME|PATH        where it is
     qdisc-bypass=on|off    on: frames go to the driver without queueing, and are segmented here, as
                            the kernel does not on that way; frames that the driver has no room
-                           for are dropped (default: off)
+                           for are dropped, and the interface must not be deleted meanwhile: a
+                           defect of Linux, see docs/vkring-fwd.md (default: off)
 
 Modes (--mode)
   io          from port 0 to 1 and back, 2 to 3 and back, ...; queue i to queue i mod n

@@ -192,6 +192,11 @@ class basic_device {
   /// means for ever. True: there is something to look at, or perhaps was. An interrupting signal
   /// ends it, as false. Uses every `rx(i)`: with a thread for each, poll `rx_call(i)` instead. While
   /// one of them is `starved`, it returns each millisecond, as true.
+  ///
+  /// Wrong is what `health` tells but for a stall, which nobody signals: a ring that is broken on
+  /// either side, an interface that was deleted. What does not end it: an interface that goes down or
+  /// up, or is changed otherwise, of which `link_events` tells in a descriptor of its own; room in a
+  /// full tx ring (`tx_call`), and segments that `finished` would return.
   bool wait(std::chrono::nanoseconds timeout) noexcept {
     bool pending = false;
     bool starving = false;
