@@ -2,6 +2,7 @@
 #include "vkring/kernel/vhost_net.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <catch2/catch.hpp>
 #include <chrono>
@@ -347,6 +348,102 @@ TEST_CASE("vhost-net: the dirty log shows what the device has written") {
   std::size_t dirty = 0;
   for (const std::uint64_t word : log) dirty += static_cast<std::size_t>(std::popcount(word));
   CHECK(dirty == 2);
+}
+
+TEST_CASE("vhost-net: the dirty log is begun, moved and ended while a ring is served") {
+  if (!open_device()) return skip(no_vhost);
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  one_ring it(*ns);
+  std::array<std::vector<std::uint64_t>, 2> logs;
+  for (auto& each : logs) each.resize(64);
+  const auto at = [](const void* where) { return reinterpret_cast<std::uintptr_t>(where); };
+  const feature_set plain{feature::version_1};
+  const feature_set logging{feature::version_1, feature::vhost_log_all};
+  REQUIRE(it.device.set_features(plain));
+  const std::vector<vhost_abi::memory_region> table{
+      {one_ring::base, it.memory.bytes().size(), at(it.memory.bytes().data())}};
+  REQUIRE(it.device.set_mem_table(table));
+  it.describe(vhost_ring::rx, {.descriptors = at(it.ring.descriptors()),
+                               .available = at(&it.ring.avail_flags()),
+                               .used = at(&it.ring.used_flags()),
+                               .log = it.known_as(&it.ring.used_flags()),
+                               .logs_writes = true});
+  REQUIRE(it.device.set_backend(vhost_ring::rx, it.port.fd()));
+  // Receives a frame; which of the pages then stand in which log, from which they are taken.
+  std::uint32_t number = 0;
+  const auto logged = [&] {
+    it.offer(one_ring::page, true);
+    REQUIRE(it.wire.send(numbered_frame(++number, 100)) == 0);
+    REQUIRE(eventually([&] { return it.came_back(); }));
+    CHECK(number_of(std::span(it.buffer + 12, 100)) == number);
+    REQUIRE(it.device.vring_base(vhost_ring::rx));  // waits until the device has done with it
+    std::string all;
+    for (std::size_t i = 0; i < logs.size(); ++i) {
+      for (std::uint64_t page = 0; page < logs[i].size() * 64; ++page) {
+        std::uint64_t& word = logs[i][page / 64];
+        if ((word >> page % 64 & 1) == 0) continue;
+        word &= ~(std::uint64_t{1} << page % 64);
+        all += i == 0 ? " first:" : " second:";
+        all += page == it.known_as(it.buffer) / one_ring::page              ? "buffer"
+               : page == it.known_as(&it.ring.used_flags()) / one_ring::page ? "ring"
+                                                                             : "else";
+      }
+    }
+    return all;
+  };
+  // What is said of a ring goes for its own pages.
+  REQUIRE(it.device.set_log_base(logs[0].data()));
+  CHECK(logged() == " first:ring");
+  REQUIRE(it.device.set_features(logging));
+  CHECK(logged() == " first:ring first:buffer");
+  REQUIRE(it.device.set_log_base(logs[1].data()));
+  CHECK(logged() == " second:ring second:buffer");
+  // Where there cannot be a log, the one before stays.
+  const auto refused = it.device.set_log_base(reinterpret_cast<const void*>(~std::uintptr_t{0} << 12));
+  CHECK(reason(refused) == EFAULT);
+  CHECK(logged() == " second:ring second:buffer");
+  REQUIRE(it.device.set_features(plain));
+  CHECK(logged() == " second:ring");
+  REQUIRE(it.device.set_log_base(logs[0].data()));
+  CHECK(logged() == " first:ring");
+}
+
+TEST_CASE("vhost-net: questions of message version 1 are refused by name, and can be answered all the same") {
+  if (!open_device()) return skip(no_vhost);
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  one_ring it(*ns);
+  if (!it.device.features().value().contains(feature::access_platform)) {
+    return skip("vhost-net without ACCESS_PLATFORM");
+  }
+  // VHOST_BACKEND_F_IOTLB_MSG_V2 is left out.
+  REQUIRE(it.device.set_features({feature::version_1, feature::access_platform}));
+  REQUIRE(it.device.set_mem_table({}));
+  it.describe(vhost_ring::tx, {.descriptors = it.known_as(it.ring.descriptors()),
+                               .available = it.known_as(&it.ring.avail_flags()),
+                               .used = it.known_as(&it.ring.used_flags())});
+  const auto tell_of = [&](const std::byte* page) {
+    return it.device.tell({vhost_translation::kind::update, it.known_as(page), one_ring::page,
+                           reinterpret_cast<std::uintptr_t>(page), true, true});
+  };
+  REQUIRE(tell_of(it.memory.bytes().data()));
+  REQUIRE(it.device.set_backend(vhost_ring::tx, it.port.fd()));
+  std::memset(it.buffer, 0, 12);
+  const frame_bytes frame = numbered_frame(1, 100);
+  std::memcpy(it.buffer + 12, frame.data(), frame.size());
+  it.offer(12 + 100, false);
+  result<vhost_translation> asked = fail(EAGAIN, "not asked", "");
+  REQUIRE(eventually([&] { return reason(asked = it.device.asked()) != EAGAIN; }));
+  REQUIRE_FALSE(asked);
+  CHECK(asked.error().message() ==
+        "read IOTLB /dev/vhost-net: Bad message (set message version 2 with set_backend_features)");
+  CHECK_FALSE(it.came_back());
+  REQUIRE(tell_of(it.buffer));
+  CHECK(eventually([&] { return it.came_back(); }));
+  std::int64_t got = -1;
+  CHECK(eventually([&] { return (got = it.wire.next_number()) != -1; }));
+  CHECK(got == 1);
 }
 
 TEST_CASE("vhost-net: with ACCESS_PLATFORM it asks where memory is, and goes on when it is told") {

@@ -226,7 +226,9 @@ class basic_vhost_net {
     return optional(vhost_abi::set_backend_features, "VHOST_SET_BACKEND_FEATURES", "4.19", bits);
   }
 
-  /// The dirty log: a bit for each 4096 bytes of guest memory from address 0.
+  /// The dirty log: a bit for each 4096 bytes of guest memory from address 0. Also while rings are
+  /// served, as is VHOST_F_LOG_ALL in `set_features`. Errors: EFAULT where no log can be; the one
+  /// before stays.
   result<void> set_log_base(const void* log) {
     auto at = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(log));
     return call(vhost_abi::set_log_base, "VHOST_SET_LOG_BASE", at);
@@ -277,7 +279,8 @@ class basic_vhost_net {
     }
     return {};
   }
-  /// What the device asks for. Errors: EAGAIN when it asks for nothing now.
+  /// What the device asks for. Errors: EAGAIN when it asks for nothing now; EBADMSG without message
+  /// version 2, which loses what it asked for, though not that it waits for an answer.
   [[nodiscard]] result<vhost_translation> asked() {
     vhost_abi::message message{};
     const auto got = retry_interrupted([&] { return Sys::read(fd(), &message, sizeof message); });
