@@ -120,10 +120,12 @@ class socket_queue {
   packet_socket* socket_;
 };
 
-static_assert(frame_queue<ring_queue<vkring::device>> && frame_queue<socket_queue>);
+using split_queue = ring_queue<vkring::basic_device<vkring::split>>;
+using packed_queue = ring_queue<vkring::basic_device<vkring::packed>>;
+static_assert(frame_queue<split_queue> && frame_queue<packed_queue> && frame_queue<socket_queue>);
 
 /// Run-time choice of the kind of port, and of the ring layout, resolved once for each burst.
-using any_queue = std::variant<ring_queue<vkring::device>, socket_queue>;
+using any_queue = std::variant<split_queue, packed_queue, socket_queue>;
 
 }  // namespace fwd
 

@@ -13,9 +13,9 @@ Ports
     name=vkring%d          one %d becomes a free number; an existing persistent TAP is taken over
     netns=NAME|PATH        the network namespace to make it in
     backend=auto|vhost-net|worker     who serves the far end of the rings
-    layout=split|packed    of the rings
+    layout=split|packed    of the rings; packed ones are served by the worker
     queues=1               queue pairs, 1 to 256
-    queue-size=256         descriptors of each ring
+    queue-size=256         descriptors of each ring, up to 32768; split: a power of two
     mac=MAC  mtu=BYTES  ip=192.168.1.1/24        set on the interface
     offloads=auto|none|csum+tso4+tso6+ecn+uso    a list is required as it is; see the report
     mrg=on|off  event-idx=on|off  indirect=on|off  in-order=on|off    on: required

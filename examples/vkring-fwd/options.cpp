@@ -2,11 +2,12 @@
 #include "options.hpp"
 
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <iterator>
 #include <utility>
 #include <vkring/kernel/tap_options.hpp>
+#include <vkring/ring/layout.hpp>
+#include <vkring/ring/packed_layout.hpp>
 
 #include "keys.hpp"
 
@@ -15,8 +16,6 @@ namespace fwd {
 using vkring::result;
 
 namespace {
-
-constexpr std::string_view not_built = "not in this build";
 
 constexpr key<tap_options> tap_keys[] = {
     {"name",
@@ -38,18 +37,16 @@ constexpr key<tap_options> tap_keys[] = {
      }},
     {"layout",
      [](tap_options& o, std::string_view v) {
-       verdict answer = set_choice(
+       return set_choice(
            o.layout, v, {{"split", layout_choice::split}, {"packed", layout_choice::packed}});
-       if (answer.empty() && o.layout == layout_choice::packed) answer = not_built;
-       return answer;
      }},
     {"queues", [](tap_options& o, std::string_view v) { return set_number(o.queues, v, 1, 256); }},
     {"queue-size",
-     [](tap_options& o, std::string_view v) {
-       const verdict wrong = set_number(o.queue_size, v, 1, 32768);
-       return wrong.empty() && std::has_single_bit(o.queue_size)
-                  ? verdict()
-                  : verdict("a split ring needs a power of two from 1 to 32768");
+     [](tap_options& o, std::string_view v) -> verdict {
+       // What it may be depends on the layout, which may come later.
+       if (!set_number(o.queue_size, v, 1, 65535).empty()) o.queue_size = 0;
+       o.queue_size_text = v;
+       return {};
      }},
     {"mac",
      [](tap_options& o, std::string_view v) {
@@ -115,6 +112,20 @@ constexpr key<packet_options> packet_keys[] = {
      }},
 };
 
+// What a layout allows, whichever key came first.
+result<void> check_rings(const tap_options& tap) {
+  if (tap.layout == layout_choice::packed && tap.backend == vkring::backend_kind::vhost) {
+    return usage_error("layout=packed",
+                       "vhost-net offers no packed ring in any Linux kernel: leave it to "
+                       "backend=worker");
+  }
+  const auto sized = tap.layout == layout_choice::packed
+                         ? vkring::packed_ring::check_size(tap.queue_size)
+                         : vkring::split_ring::check_size(tap.queue_size);
+  if (!sized) return usage_error("queue-size=" + tap.queue_size_text, sized.error().hint);
+  return {};
+}
+
 result<port_options> parse_port(std::string_view text) {
   const std::size_t colon = text.find(':');
   const std::string_view kind = text.substr(0, colon);
@@ -122,6 +133,7 @@ result<port_options> parse_port(std::string_view text) {
   if (kind == "tap") {
     auto tap = parse_keys(keys, tap_keys);
     if (!tap) return vkring::fail(std::move(tap.error()));
+    if (auto checked = check_rings(*tap); !checked) return vkring::fail(std::move(checked.error()));
     return port_options(std::move(*tap));
   }
   if (kind == "af_packet") {
@@ -299,10 +311,6 @@ std::string_view name(wait_mode mode) noexcept {
       break;
   }
   return "adaptive";
-}
-
-std::string_view name(layout_choice layout) noexcept {
-  return layout == layout_choice::split ? "split" : "packed";
 }
 
 std::uint16_t queues(const port_options& port) noexcept {

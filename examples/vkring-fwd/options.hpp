@@ -26,7 +26,9 @@ enum class layout_choice : std::uint8_t { split, packed };
 
 /// As the command line spells them.
 std::string_view name(wait_mode mode) noexcept;
-std::string_view name(layout_choice layout) noexcept;
+constexpr std::string_view name(layout_choice layout) noexcept {
+  return layout == layout_choice::split ? "split" : "packed";
+}
 
 /// `tap:...`. What is not given is left to the library, or is the default here.
 struct tap_options {
@@ -36,6 +38,7 @@ struct tap_options {
   layout_choice layout = layout_choice::split;
   std::uint16_t queues = 1;
   std::uint32_t queue_size = 256;
+  std::string queue_size_text = "256";  ///< as it was given
   std::optional<vkring::mac_address> mac;
   std::uint16_t mtu = 0;  ///< 0: the interface's own
   std::optional<vkring::ip_prefix> ip;

@@ -6,17 +6,22 @@
 
 namespace fwd {
 
+namespace {
+
+template <class Port, class Options>
+vkring::result<port> open_as(const Options& options, const port_context& context) {
+  auto opened = Port::open(options, context);
+  if (!opened) return vkring::fail(std::move(opened.error()));
+  return port(std::move(*opened));
+}
+
+}  // namespace
+
 vkring::result<port> open_port(const port_options& options, const port_context& context) {
-  return std::visit(
-      [&](const auto& given) -> vkring::result<port> {
-        using given_type = std::decay_t<decltype(given)>;
-        using port_type =
-            std::conditional_t<std::is_same_v<given_type, tap_options>, tap_port, packet_port>;
-        auto opened = port_type::open(given, context);
-        if (!opened) return vkring::fail(std::move(opened.error()));
-        return port(std::move(*opened));
-      },
-      options);
+  const auto* tap = std::get_if<tap_options>(&options);
+  if (tap == nullptr) return open_as<packet_port>(std::get<packet_options>(options), context);
+  return tap->layout == layout_choice::packed ? open_as<tap_port<vkring::packed>>(*tap, context)
+                                              : open_as<tap_port<vkring::split>>(*tap, context);
 }
 
 std::uint64_t buffers_needed(const port_options& options, std::uint32_t capacity) {

@@ -32,16 +32,19 @@ struct port_context {
   bool forwards_tunnels;      ///< frames within UDP tunnels can be sent on
 };
 
-/// A TAP of this program.
+/// A TAP of this program, over rings of one layout.
+template <class Layout>
 class tap_port {
  public:
+  using device_type = vkring::basic_device<Layout>;
+
   static vkring::result<tap_port> open(const tap_options& options, const port_context& context);
 
   [[nodiscard]] std::string_view name() const noexcept { return device_->name(); }
   [[nodiscard]] std::string about();
   [[nodiscard]] std::size_t queues() const noexcept { return device_->queue_pairs(); }
   [[nodiscard]] any_queue queue(std::size_t pair) noexcept {
-    return ring_queue<vkring::device>(*device_, pair, calls_[pair]);
+    return ring_queue<device_type>(*device_, pair, calls_[pair]);
   }
   [[nodiscard]] const vkring::frame_offloads& may_receive() const noexcept {
     return device_->plan().rx;
@@ -61,14 +64,13 @@ class tap_port {
   [[nodiscard]] std::string inspect();
 
  private:
-  tap_port(vkring::device device, const tap_options& options);
+  explicit tap_port(device_type device);
   void count_worker(std::size_t pair, queue_report& queue);
   void count_vhost(std::size_t pair, queue_report& queue);
 
   // Queues refer to both.
-  std::unique_ptr<vkring::device> device_;
+  std::unique_ptr<device_type> device_;
   std::unique_ptr<call_counters[]> calls_;
-  layout_choice layout_;
   vkring::link_counters before_{};  // an interface may be older than the port
 };
 
@@ -105,7 +107,7 @@ class packet_port {
   std::uint64_t kernel_drops_ = 0;
 };
 
-using port = std::variant<tap_port, packet_port>;
+using port = std::variant<tap_port<vkring::split>, tap_port<vkring::packed>, packet_port>;
 
 /// Opens what `options` say. Errors: those of the device, the link and the socket; `usage_error`
 /// where a value names something that does not exist or cannot be had.

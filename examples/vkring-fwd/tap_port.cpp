@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -56,15 +57,21 @@ std::string_view breach_of(const vkring::queue_health& health) {
   return {};
 }
 
+template <class Layout>
+constexpr std::string_view layout_name =
+    name(std::is_same_v<Layout, vkring::packed> ? layout_choice::packed : layout_choice::split);
+
 }  // namespace
 
-result<tap_port> tap_port::open(const tap_options& options, const port_context& context) {
+template <class Layout>
+result<tap_port<Layout>> tap_port<Layout>::open(const tap_options& options,
+                                                const port_context& context) {
   if (!options.netns.empty()) {
     if (auto where = vkring::netns::open(options.netns); !where) {
       return usage_error("netns=" + options.netns, where.error().message());
     }
   }
-  auto device = vkring::device::open(config_of(options, context), context.pool);
+  auto device = device_type::open(config_of(options, context), context.pool);
   if (!device) {
     vkring::error& why = device.error();
     if (why.operation != "negotiate") return fail(std::move(why));
@@ -73,27 +80,30 @@ result<tap_port> tap_port::open(const tap_options& options, const port_context& 
     return usage_error(size ? "buffer-size=" + std::to_string(context.buffer_size) : why.object,
                        why.hint);
   }
-  return tap_port(std::move(*device), options);
+  return tap_port(std::move(*device));
 }
 
-tap_port::tap_port(vkring::device device, const tap_options& options)
-    : device_(std::make_unique<vkring::device>(std::move(device))),
-      calls_(std::make_unique<call_counters[]>(device_->queue_pairs())),
-      layout_(options.layout) {
+template <class Layout>
+tap_port<Layout>::tap_port(device_type device)
+    : device_(std::make_unique<device_type>(std::move(device))),
+      calls_(std::make_unique<call_counters[]>(device_->queue_pairs())) {
   if (const auto state = device_->link()) before_ = state->counters;
 }
 
-std::optional<vkring::mac_address> tap_port::mac() const {
+template <class Layout>
+std::optional<vkring::mac_address> tap_port<Layout>::mac() const {
   const auto known = device_->mac();
   return known ? std::optional(*known) : std::nullopt;
 }
 
-std::uint32_t tap_port::mtu() {
+template <class Layout>
+std::uint32_t tap_port<Layout>::mtu() {
   const auto state = device_->link();
   return state ? state->mtu : 0;
 }
 
-std::string tap_port::about() {
+template <class Layout>
+std::string tap_port<Layout>::about() {
   std::string text = std::string(name()) + ": tap, " + std::to_string(queues()) +
                      (queues() == 1 ? " queue pair of " : " queue pairs of ") +
                      std::to_string(device_->tx(0).ring().size()) + ", served by " +
@@ -103,12 +113,13 @@ std::string tap_port::about() {
   return text + ", MTU " + std::to_string(mtu()) + '\n';
 }
 
-port_report tap_port::counters() {
+template <class Layout>
+port_report tap_port<Layout>::counters() {
   port_report report;
   report.name = name();
   report.kind = "tap";
   report.backend = device_->backend();
-  report.layout = fwd::name(layout_);
+  report.layout = layout_name<Layout>;
   report.negotiation = device_->plan().report;
   if (const auto state = device_->link()) {
     report.kernel_rx_dropped = state->counters.rx_dropped - before_.rx_dropped;
@@ -144,7 +155,8 @@ port_report tap_port::counters() {
 }
 
 // What the worker took from the ring. Read before what was put into it, so that it cannot be more.
-void tap_port::count_worker(std::size_t pair, queue_report& queue) {
+template <class Layout>
+void tap_port<Layout>::count_worker(std::size_t pair, queue_report& queue) {
   const vkring::worker_counters& far = *device_->worker_statistics(pair);
   const std::uint64_t refused = far.tx_refused.value();
   const std::uint64_t down = far.tx_link_down.value();
@@ -162,7 +174,8 @@ void tap_port::count_worker(std::size_t pair, queue_report& queue) {
 }
 
 // vhost-net tells what it has taken, not what became of it: see the interface's own counters.
-void tap_port::count_vhost(std::size_t pair, queue_report& queue) {
+template <class Layout>
+void tap_port<Layout>::count_vhost(std::size_t pair, queue_report& queue) {
   const std::uint64_t waiting = device_->tx_waiting(pair);
   const vkring::queue_statistics tx = device_->tx_statistics(pair);
   queue.in_ring = std::min(waiting, tx.packets);
@@ -171,14 +184,16 @@ void tap_port::count_vhost(std::size_t pair, queue_report& queue) {
   queue.calls = calls_[pair].rx.value() + calls_[pair].tx.value();
 }
 
-bool tap_port::gone() {
+template <class Layout>
+bool tap_port<Layout>::gone() {
   for (const vkring::queue_health& each : device_->health()) {
     if (each.interface_gone) return true;
   }
   return false;
 }
 
-bool tap_port::drained() {
+template <class Layout>
+bool tap_port<Layout>::drained() {
   for (std::size_t i = 0; i < queues(); ++i) {
     device_->tx(i).reclaim();
     if (device_->tx(i).ring().in_flight() != 0 && !device_->tx(i).ring().breach()) return false;
@@ -186,7 +201,8 @@ bool tap_port::drained() {
   return true;
 }
 
-std::string tap_port::inspect() {
+template <class Layout>
+std::string tap_port<Layout>::inspect() {
   std::string text;
   for (std::size_t i = 0; i < queues(); ++i) {
     const std::string pair = std::string(name()) + " queue " + std::to_string(i);
@@ -195,5 +211,8 @@ std::string tap_port::inspect() {
   }
   return text;
 }
+
+template class tap_port<vkring::split>;
+template class tap_port<vkring::packed>;
 
 }  // namespace fwd

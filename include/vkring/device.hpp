@@ -25,6 +25,7 @@
 #include <vkring/queue/forward.hpp>
 #include <vkring/queue/statistics.hpp>
 #include <vkring/ring/inspect.hpp>
+#include <vkring/ring/inspect_packed.hpp>
 #include <vkring/worker/device_config.hpp>
 #include <vkring/worker/device_parts.hpp>
 #include <vkring/worker/hand_over.hpp>
@@ -34,6 +35,8 @@
 namespace vkring::inline v0 {
 
 /// A kernel network interface with queues of frames.
+///
+/// `Layout` is that of all its rings: split, or packed, which only the worker serves.
 ///
 /// Threads: each `tx(i)` and each `rx(i)` is used by one thread at a time, different ones by different
 /// threads freely; `statistics`, modes and eventfds from any thread; the rest by one thread. Frames
@@ -242,7 +245,7 @@ class basic_device {
 
   /// Frames in the tx ring of a pair that the device side has not taken yet. From any thread.
   [[nodiscard]] std::uint16_t tx_waiting(std::size_t pair) const noexcept {
-    return waiting_in(parts_->pairs[pair]->tx_ring());
+    return parts_->progress(pair).waiting;
   }
 
   /// Whether a queue stores its chains in the fast way at the moment.
@@ -262,7 +265,7 @@ class basic_device {
     parts_->take_note();
     for (std::size_t i = 0; i < all.size(); ++i) {
       const pair_type& pair = *parts_->pairs[i];
-      const bool stalled = parts_->motions[i].stalled(pair.tx_ring(), now, stall_after);
+      const bool stalled = parts_->motions[i].stalled(parts_->progress(i), now, stall_after);
       all[i] = parts_->far_health(i, stalled && enabled(i));
       all[i].tx = pair.tx().ring().breach();
       all[i].rx = pair.rx().ring().breach();
@@ -284,11 +287,15 @@ class basic_device {
 
   /// The rings of a queue pair as they lie in memory, `to_text` and `to_json` print them. For the
   /// threads of its queues, or while those stand still. Allocation: the snapshots.
-  [[nodiscard]] ring_snapshot inspect_tx(std::size_t pair) const {
+  [[nodiscard]] auto inspect_tx(std::size_t pair) const {
     const pair_type& it = *parts_->pairs[pair];
-    return inspect(it.tx_ring(), it.tx().ring(), table_lookup{it.tables(), it.tx_ring().size()});
+    if constexpr (parts::is_packed) {
+      return inspect(it.tx_ring(), it.tx().ring());
+    } else {
+      return inspect(it.tx_ring(), it.tx().ring(), table_lookup{it.tables(), it.tx_ring().size()});
+    }
   }
-  [[nodiscard]] ring_snapshot inspect_rx(std::size_t pair) const {
+  [[nodiscard]] auto inspect_rx(std::size_t pair) const {
     const pair_type& it = *parts_->pairs[pair];
     return inspect(it.rx_ring(), it.rx().ring());
   }

@@ -313,6 +313,23 @@ TEST_CASE("device: what was negotiated, and why not the rest") {
         std::string::npos);
 }
 
+TEST_CASE("device: packed rings are the worker's, and vhost-net has none") {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  using packed_rings = basic_device<packed>;
+  device_config config = in(*ns);
+  config.wanted.queue_size = 100;
+  const auto it = packed_rings::open(std::move(config), small_pool()).value();
+  CHECK(it.backend() == "worker");
+  const std::string why = "it offers no packed ring in any Linux kernel: leave the device to the worker";
+  CHECK(it.backend_reason() == "open backend=vhost-net: Operation not supported (" + why + ')');
+  CHECK(decision(it.plan(), "packed").text() == "packed: taken, offered by worker");
+  CHECK(to_text(it.inspect_tx(0)).rfind("packed ring of 100, driver side", 0) == 0);
+  config = in(*ns);
+  config.backend = backend_kind::vhost;
+  CHECK(packed_rings::open(std::move(config), small_pool()).error().hint == why);
+}
+
 TEST_CASE("device: what is required and cannot be had is refused, with the reason") {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
@@ -322,7 +339,8 @@ TEST_CASE("device: what is required and cannot be had is refused, with the reaso
     return refusal(std::move(config));
   };
   CHECK(with([](device_config& c) { c.wanted.packed = want::required; }) ==
-        "negotiate packed: Operation not supported (worker offers no packed ring)");
+        "negotiate packed: Operation not supported (worker offers no packed ring, as this is a device of "
+        "split rings)");
   CHECK(with([](device_config& c) {
           c.backend = backend_kind::vhost;
           c.vhost.path = "/dev/vkring-none";

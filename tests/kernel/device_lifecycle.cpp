@@ -77,14 +77,16 @@ struct staged_sys : posix {
     return got > 0 && cut_reads.load() ? 5 : got;
   }
 };
-using staged_device = basic_device<split, buffer_pool, staged_sys>;
+template <class Layout = split>
+using staged_device = basic_device<Layout, buffer_pool, staged_sys>;
 
-staged_device staged(const netns& ns, std::shared_ptr<buffer_pool> pool) {
-  staged_device::config config;
+template <class Layout = split>
+staged_device<Layout> staged(const netns& ns, std::shared_ptr<buffer_pool> pool) {
+  typename staged_device<Layout>::config config;
   config.backend = backend_kind::worker;
   config.wanted.offloads = wanted_offloads::all(want::off);
   config.netns = path_of(ns);
-  return staged_device::open(std::move(config), std::move(pool)).value();
+  return staged_device<Layout>::open(std::move(config), std::move(pool)).value();
 }
 
 }  // namespace
@@ -239,10 +241,11 @@ TEST_CASE("device: waiting for frames, for errors, for the time to pass, for a s
   }
 }
 
-TEST_CASE("device: a worker that stops is told of, and so is that it goes on") {
+TEMPLATE_TEST_CASE("device: a worker that stops is told of, and so is that it goes on", "", split,
+                   packed) {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
-  auto it = staged(*ns, buffer_pool::make().value());
+  auto it = staged<TestType>(*ns, buffer_pool::make().value());
   staged_sys::hold_writes = true;
   send_blindly(it, 0, 10);
   CHECK_FALSE(it.health(1ms)[0].stalled);
@@ -255,10 +258,11 @@ TEST_CASE("device: a worker that stops is told of, and so is that it goes on") {
   CHECK(it.health(0ms)[0].good());
 }
 
-TEST_CASE("device: what the worker does wrong breaks that queue, and is told of once") {
+TEMPLATE_TEST_CASE("device: what the worker does wrong breaks that queue, and is told of once", "",
+                   split, packed) {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
-  auto it = staged(*ns, buffer_pool::make().value());
+  auto it = staged<TestType>(*ns, buffer_pool::make().value());
   tap_wire wire(*ns, it.index());
   staged_sys::cut_reads = true;
   REQUIRE(wire.send(numbered_frame(1, 100)) == 0);

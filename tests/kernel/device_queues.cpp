@@ -93,11 +93,12 @@ TEST_CASE("device queues: every subset of four pairs, and no frame dies in an id
   }
 }
 
-TEST_CASE("device queues: what was sent before arrives, what is sent meanwhile waits") {
+TEMPLATE_TEST_CASE("device queues: what was sent before arrives, what is sent meanwhile waits", "",
+                   split, packed) {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
-  for (const backend_kind backend : backends()) {
-    device_bed bed(*ns, config_of(backend));
+  for (const backend_kind backend : backends<TestType>()) {
+    layout_bed<TestType> bed(*ns, config_of(backend));
     CAPTURE(bed.it.backend());
     std::uint32_t number = 0;
     for (int round = 0; round < 20; ++round) {

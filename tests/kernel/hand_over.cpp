@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "support/device_bed.hpp"
 #include "support/relay.hpp"
 #include "support/skip.hpp"
+#include "support/vhost_config.hpp"
 #include "vkring/device.hpp"
 
 // A device that one process hands to another one, under traffic and otherwise; over the worker, and over
@@ -28,12 +30,6 @@ namespace {
 
 const pool_options shared_pool{.buffers = 2048, .memory = {.shareable = true}};
 
-std::vector<backend_kind> backends() {
-  std::vector<backend_kind> all = {backend_kind::worker};
-  if (vhost_net::open()) all.push_back(backend_kind::vhost);
-  return all;
-}
-
 device_config plain_config(backend_kind backend, std::uint16_t pairs = 1) {
   device_config config;
   config.backend = backend;
@@ -43,20 +39,24 @@ device_config plain_config(backend_kind backend, std::uint16_t pairs = 1) {
 }
 
 // A device that is handed to nobody but this process.
-struct own_bed : device_bed {
-  own_bed(netns& where, device_config config, const pool_options& buffers = shared_pool)
-      : device_bed(where, std::move(config), buffers) {}
+template <class Layout>
+struct own_layout_bed : layout_bed<Layout> {
+  own_layout_bed(netns& where, device_config config, const pool_options& buffers = shared_pool)
+      : layout_bed<Layout>(where, std::move(config), buffers) {}
 
   void resume(suspended_device&& from, const resume_options& how = {}) {
-    pool.reset();
-    it = device::resume(std::move(from), how).value();
-    pool = it.shared_source();
+    this->pool.reset();
+    this->it = basic_device<Layout>::resume(std::move(from), how).value();
+    this->pool = this->it.shared_source();
   }
 };
+using own_bed = own_layout_bed<split>;
 
 }  // namespace
 
-TEST_CASE("hand-over: to and fro under traffic, nothing is lost or comes twice, whatever was negotiated") {
+TEMPLATE_TEST_CASE(
+    "hand-over: to and fro under traffic, nothing is lost or comes twice, whatever was negotiated", "",
+    split, packed) {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   struct row {
@@ -71,7 +71,7 @@ TEST_CASE("hand-over: to and fro under traffic, nothing is lost or comes twice, 
       {true, false, false, true, 2, 64},  {false, true, false, false, 1, 256},
       {true, true, true, false, 1, 64},   {false, false, true, true, 1, 256},
   };
-  for (const backend_kind backend : backends()) {
+  for (const backend_kind backend : backends<TestType>()) {
     for (const row& each : rows) {
       CAPTURE(backend, each.event_idx, each.indirect, each.in_order, each.mergeable, each.pairs);
       const auto ask = [](bool on) { return on ? want::preferred : want::off; };
@@ -85,17 +85,19 @@ TEST_CASE("hand-over: to and fro under traffic, nothing is lost or comes twice, 
       options.resume.backend = backend;
       options.pool.buffer_size = each.mergeable ? 512 : 2048;
       options.piece = 400;
-      const relay_report report = run_relay(*ns, std::move(options));
+      const relay_report report = run_relay<basic_device<TestType>>(*ns, std::move(options));
       CHECK(report.wrong == "");
       CHECK(report.longest_gap.count() > 0);
     }
   }
 }
 
-TEST_CASE("hand-over: frames that are under way in every part of a device come out where it goes on") {
+TEMPLATE_TEST_CASE(
+    "hand-over: frames that are under way in every part of a device come out where it goes on", "",
+    split, packed) {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
-  for (const backend_kind backend : backends()) {
+  for (const backend_kind backend : backends<TestType>()) {
     for (unsigned mix = 0; mix < 8; ++mix) {
       CAPTURE(backend, mix);
       const auto ask = [&](unsigned bit) { return (mix & bit) != 0 ? want::preferred : want::off; };
@@ -104,7 +106,8 @@ TEST_CASE("hand-over: frames that are under way in every part of a device come o
       config.wanted.in_order = ask(2);
       config.wanted.mergeable = ask(4);
       config.wanted.queue_size = 64;
-      own_bed bed(*ns, std::move(config), {.buffers = 2048, .buffer_size = 1600, .memory = {.shareable = true}});
+      own_layout_bed<TestType> bed(
+          *ns, std::move(config), {.buffers = 2048, .buffer_size = 1600, .memory = {.shareable = true}});
       const resume_options how{.backend = backend};
 
       // Sent and not taken: the pair is out of service, and stays so.
@@ -169,13 +172,14 @@ TEST_CASE("hand-over: frames that are under way in every part of a device come o
   }
 }
 
-TEST_CASE("hand-over: a frame that waits for more buffers goes along") {
+TEMPLATE_TEST_CASE("hand-over: a frame that waits for more buffers goes along", "", split, packed) {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   device_config config = plain_config(backend_kind::worker);
   config.wanted.mergeable = want::required;
   config.wanted.queue_size = 8;
-  own_bed bed(*ns, std::move(config), {.buffers = 64, .buffer_size = 512, .memory = {.shareable = true}});
+  own_layout_bed<TestType> bed(
+      *ns, std::move(config), {.buffers = 64, .buffer_size = 512, .memory = {.shareable = true}});
   // Two frames are in three buffers each; two buffers are left for the third.
   for (std::uint32_t i = 0; i < 5; ++i) REQUIRE(bed.wire.send(numbered_frame(i, 1400)) == 0);
   REQUIRE(eventually([&] { return bed.it.worker_statistics(0)->rx_spilled.value() == 1; }));
@@ -184,8 +188,8 @@ TEST_CASE("hand-over: a frame that waits for more buffers goes along") {
     auto suspended = bed.it.suspend();
     REQUIRE(suspended);
     CHECK(suspended->state.pairs[0].held.size() == 1412);
-    if (vhost_net::open()) {
-      const auto refused = device::resume(std::move(*suspended), {.backend = backend_kind::vhost});
+    if (std::is_same_v<TestType, split> && vhost_is_here()) {
+      const auto refused = basic_device<TestType>::resume(std::move(*suspended), {.backend = backend_kind::vhost});
       REQUIRE_FALSE(refused);
       CHECK(refused.error().hint.find("only a worker can deliver it") != std::string::npos);
     }

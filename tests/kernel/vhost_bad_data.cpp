@@ -167,7 +167,7 @@ TEST_CASE("vhost bad data: a chain that the kernel takes and never returns") {
     // What comes after it goes through, and the slot stays lost: no recovery brings it back.
     offer_good(bed, 5);
     CHECK(is_used(bed, 1));
-    CHECK(waiting_in(bed.tx) == 1);
+    CHECK(tx_progress::of(bed.tx).waiting == 1);
   }
 }
 
@@ -188,7 +188,7 @@ TEST_CASE("vhost bad data: what vhost-net tries for ever is seen as a stall, and
     }
     const auto motion = std::make_unique<ring_motion>();  // on the stack, g++ 12 -O3 raises false alarm
     const auto stalled = [&] {
-      return motion->stalled(bed.tx, ring_motion::clock::now(), 100ms);
+      return motion->stalled(tx_progress::of(bed.tx), ring_motion::clock::now(), 100ms);
     };
     bed.offer(bed.tx, bed.tx_kick, 3);
     CHECK(eventually(stalled));

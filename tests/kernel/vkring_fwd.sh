@@ -33,7 +33,9 @@ refuses 2 'iface=nothing0: no such interface in that namespace' \
 refuses 2 'netns=nowhere: *' --mode rxonly --port tap:netns=nowhere
 [ -e /dev/vhost-net ] || refuses 1 'open /dev/vhost-net: No such file or directory (*modprobe vhost_net*)' \
   --mode rxonly --port "tap:netns=$a,backend=vhost-net"
-refuses 2 'layout=packed: not in this build' --port tap:layout=packed
+refuses 2 'queue-size=0: a packed ring has 1 to 32768 entries' --port tap:queue-size=0,layout=packed
+refuses 2 'layout=packed: vhost-net offers no packed ring in any Linux kernel: *' \
+  --port tap:layout=packed,backend=vhost-net
 refuses 2 'tso4: needs csum' --mode rxonly --port "tap:netns=$a,offloads=tso4"
 refuses 2 'buffer-size=1000: an MTU of 9000 needs *' \
   --mode rxonly --port "tap:netns=$a,mtu=9000,mrg=off,buffer-size=1000"

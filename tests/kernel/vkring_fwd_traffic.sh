@@ -56,6 +56,19 @@ tcp $outside vkfwd-k 10.9.2.1
 stop_fwd 0 INT
 check_balance
 
+echo '== packed rings of any size, and a split one beside them'
+start_fwd --port "tap:name=tap0,netns=vkfwd-o-$$,ip=10.9.2.2/24,layout=packed,queue-size=100,queues=2" \
+  --port "tap:name=tap0,netns=$inside,ip=10.9.2.1/24,queue-size=64" --wait interrupt
+ping_through $outside 10.9.2.1
+tcp $outside vkfwd-k 10.9.2.1
+kill -USR1 "$running"
+wait_for grep -q '^tap0 queue 1 tx: packed ring of 100, driver side' "$work/out" || failed 'SIGUSR1'
+stop_fwd 0 INT
+check_balance
+jq -e '.ports[0] | .backend == "worker" and .layout == "packed" and
+  any(.negotiation[]; .feature == "packed" and .taken and .offered_by == "worker")' "$work/json" \
+  >/dev/null || failed 'layout=packed'
+
 echo '== a TAP that is down and up again'
 start_fwd --port "tap:name=tap0,netns=vkfwd-o-$$,ip=10.9.2.2/24" \
   --port "tap:name=tap1,netns=$inside,ip=10.9.2.1/24"

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include "support/device_bed.hpp"
@@ -31,10 +32,13 @@ device_config plain_config() {
 
 }  // namespace
 
-TEST_CASE("worker: frames both ways, whatever was negotiated, in rings of any size") {
+TEMPLATE_TEST_CASE("worker: frames both ways, whatever was negotiated, in rings of any size", "",
+                   split, packed) {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
-  for (const std::uint32_t size : {1u, 2u, 256u, 32768u}) {
+  std::vector<std::uint32_t> sizes = {1, 2, 256, 32768};
+  if (std::is_same_v<TestType, packed>) sizes.insert(sizes.begin() + 2, {3, 255});
+  for (const std::uint32_t size : sizes) {
     // In the largest, each choice both ways is enough.
     for (unsigned bits = 0; bits < 16; bits += size == 32768 ? 5 : 1) {
       const bool mergeable = (bits & 1) != 0;
@@ -47,8 +51,8 @@ TEST_CASE("worker: frames both ways, whatever was negotiated, in rings of any si
       config.wanted.indirect = wanted((bits & 8) != 0);
       // 1514 bytes in mergeable buffers of 832.
       const bool small = mergeable && size != 1;
-      device_bed bed(*ns, std::move(config),
-                     {.buffers = size + 300, .buffer_size = small ? 800u : 1600u});
+      layout_bed<TestType> bed(*ns, std::move(config),
+                               {.buffers = size + 300, .buffer_size = small ? 800u : 1600u});
       CHECK(bed.it.plan().mergeable == mergeable);
       const std::uint32_t frames = size == 32768 ? 100 : 400;
       CHECK(bed.to_kernel(0, frames, 1514) == "");
@@ -84,7 +88,7 @@ TEST_CASE("worker: several queue pairs in one or several threads") {
   }
 }
 
-TEST_CASE("worker: large TCP and UDP frames both ways, in one piece") {
+TEMPLATE_TEST_CASE("worker: large TCP and UDP frames both ways, in one piece", "", split, packed) {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   random_source random(1);
@@ -95,7 +99,7 @@ TEST_CASE("worker: large TCP and UDP frames both ways, in one piece") {
     config.backend = backend_kind::worker;
     config.wanted.offloads.csum = config.wanted.offloads.tso4 = config.wanted.offloads.tso6 =
         want::required;
-    device_bed bed(*ns, std::move(config), {}, v6 ? 0x86dd : 0x0800, true);
+    layout_bed<TestType> bed(*ns, std::move(config), {}, v6 ? 0x86dd : 0x0800, true);
     // Since Linux 6.2, and through a packet socket later still.
     if (!tcp && !(bed.it.plan().tx.uso && bed.it.plan().rx.uso)) continue;
     for (const std::size_t payload : {3000u, 20'000u, 65'400u}) {
@@ -132,14 +136,15 @@ TEST_CASE("worker: large TCP and UDP frames both ways, in one piece") {
   }
 }
 
-TEST_CASE("worker: a frame waits for buffers when the ring is short of them, and is not lost") {
+TEMPLATE_TEST_CASE("worker: a frame waits for buffers when the ring is short of them, and is not lost",
+                   "", split, packed) {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   device_config config;
   config.backend = backend_kind::worker;
   config.wanted.offloads.tso4 = want::required;
   config.wanted.queue_size = 64;
-  device_bed bed(*ns, std::move(config), {}, 0x0800, true);
+  layout_bed<TestType> bed(*ns, std::move(config), {}, 0x0800, true);
   random_source random(2);
   packet_recipe recipe;
   std::vector<built_packet> sent;
@@ -205,13 +210,14 @@ TEST_CASE("worker: a larger MTU at run time, with mergeable buffers") {
   }
 }
 
-TEST_CASE("worker: what was sent before the end is not lost, and load does not delay the end") {
+TEMPLATE_TEST_CASE("worker: what was sent before the end is not lost, and load does not delay the end",
+                   "", split, packed) {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   for (int round = 0; round < 20; ++round) {
     CAPTURE(round);
     std::atomic<bool> ended = false;
-    std::optional<device_bed> bed;
+    std::optional<layout_bed<TestType>> bed;
     device_config config = plain_config();
     config.wanted.queue_pairs = 2;
     bed.emplace(*ns, std::move(config));

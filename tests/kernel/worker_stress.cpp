@@ -18,7 +18,8 @@ namespace {
 constexpr std::size_t pairs = 2;
 
 // Sends `count` frames, some over two buffers; they all carry `mark`.
-void send_frames(device& it, std::size_t pair, std::uint32_t count, std::atomic<bool>& failed) {
+template <class Device>
+void send_frames(Device& it, std::size_t pair, std::uint32_t count, std::atomic<bool>& failed) {
   frame burst[16];
   for (std::uint32_t sent = 0; sent < count;) {
     std::size_t ready = 0;
@@ -44,7 +45,8 @@ void send_frames(device& it, std::size_t pair, std::uint32_t count, std::atomic<
 }
 
 // Receives until it is told to end; the frames of one queue keep their order.
-void receive_frames(device& it, std::size_t pair, const std::atomic<bool>& ended,
+template <class Device>
+void receive_frames(Device& it, std::size_t pair, const std::atomic<bool>& ended,
                     std::atomic<std::uint64_t>& received, std::atomic<bool>& failed) {
   frame burst[16];
   std::int64_t last = -1;
@@ -68,7 +70,8 @@ void receive_frames(device& it, std::size_t pair, const std::atomic<bool>& ended
 
 }  // namespace
 
-TEST_CASE("worker stress: a thread for each queue, and one that looks at everything") {
+TEMPLATE_TEST_CASE("worker stress: a thread for each queue, and one that looks at everything", "",
+                   split, packed) {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   for (const bool event_idx : {true, false}) {
@@ -79,7 +82,7 @@ TEST_CASE("worker stress: a thread for each queue, and one that looks at everyth
     config.wanted.queue_pairs = pairs;
     config.wanted.queue_size = 64;
     config.worker.threads = event_idx ? 2 : 1;
-    device_bed bed(*ns, std::move(config));
+    layout_bed<TestType> bed(*ns, std::move(config));
     constexpr std::uint32_t frames = 3000;
     std::atomic<bool> failed = false;
     std::atomic<bool> ended = false;

@@ -129,6 +129,8 @@ struct basic_device_bed {
   }
 };
 using device_bed = basic_device_bed<device>;
+template <class Layout>
+using layout_bed = basic_device_bed<basic_device<Layout>>;
 
 }  // namespace vkring::test
 

@@ -64,6 +64,7 @@ struct relay_account {
 };
 
 /// The application in one of the two processes: takes the device, has its share of the traffic, hands it on.
+template <class Device>
 class relay_runner {
  public:
   relay_runner(const relay_options& options, int socket) : options_(options), socket_(socket) {}
@@ -75,7 +76,7 @@ class relay_runner {
       if (::recv(socket_, &account, sizeof account, MSG_WAITALL) != sizeof account) return {};
       auto came = suspended_device::receive(socket_);
       if (!came) return came.error().message();
-      auto resumed = device::resume(std::move(*came), options_.resume);
+      auto resumed = Device::resume(std::move(*came), options_.resume);
       if (!resumed) return resumed.error().message();
       account.longest_gap = std::max(account.longest_gap, std::int64_t{resumed->gap().count()});
       it_ = std::move(*resumed);
@@ -181,7 +182,7 @@ class relay_runner {
 
   const relay_options& options_;
   int socket_;
-  std::optional<device> it_;
+  std::optional<Device> it_;
   frame_bytes content_;
 };
 
@@ -193,7 +194,8 @@ struct relay_report {
 };
 
 /// A relay from the kernel's end. In another namespace, where nothing else sends.
-inline relay_report run_relay(const netns& ns, relay_options options) {
+template <class Device = device>
+relay_report run_relay(const netns& ns, relay_options options) {
   int ends[2];
   REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
   fd one(ends[0]);
@@ -201,7 +203,7 @@ inline relay_report run_relay(const netns& ns, relay_options options) {
   const auto runner = [&](fd& mine, fd& theirs) {
     return [&](auto&& say) {
       static_cast<void>(theirs.close());
-      say(relay_runner(options, mine.get()).run() + '\n');
+      say(relay_runner<Device>(options, mine.get()).run() + '\n');
     };
   };
   child first(runner(one, other));
@@ -210,14 +212,14 @@ inline relay_report run_relay(const netns& ns, relay_options options) {
   options.config.name = "vkr%d";
   options.config.netns = path_of(ns);
   options.pool.memory.shareable = true;
-  auto it = device::open(std::move(options.config), buffer_pool::make(options.pool).value()).value();
+  auto it = Device::open(std::move(options.config), buffer_pool::make(options.pool).value()).value();
   relay_report report;
   report.backend = it.backend();
   tap_wire wire(ns, it.index());
   // Whatever the speed, nothing is too much for the kernel's queue.
   REQUIRE(net_link::open(it.name(), ns).value().set_tx_queue_length(2 * options.frames));
   const auto pairs = static_cast<std::uint32_t>(it.queue_pairs());
-  REQUIRE(relay_runner::hand_on(other.get(), {}, it.suspend().value()));
+  REQUIRE(relay_runner<Device>::hand_on(other.get(), {}, it.suspend().value()));
   static_cast<void>(one.close());
   static_cast<void>(other.close());
 

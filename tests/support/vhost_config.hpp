@@ -5,6 +5,7 @@
 // Whether there is a vhost-net here, and a device on it.
 
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include "vkring/device.hpp"
@@ -24,10 +25,11 @@ inline device_config vhost_config(std::uint16_t pairs = 1) {
   return config;
 }
 
-/// The backends that work here.
-inline std::vector<backend_kind> backends() {
+/// The backends that work here with rings of a layout.
+template <class Layout = split>
+std::vector<backend_kind> backends() {
   std::vector all = {backend_kind::worker};
-  if (vhost_is_here()) all.push_back(backend_kind::vhost);
+  if (std::is_same_v<Layout, split> && vhost_is_here()) all.push_back(backend_kind::vhost);
   return all;
 }
 

@@ -21,13 +21,17 @@ using namespace vkring;
 
 namespace {
 
-using pair_type = queue_pair<split, buffer_pool>;
 using bytes = std::vector<std::byte>;
 
 constexpr std::uint16_t queue_size = 8;
 
 // One queue pair at rest: frames of one and of three buffers are in the tx ring; two frames came and were not received.
+template <class Layout>
 struct resting_pair {
+  using pair_type = queue_pair<Layout, buffer_pool>;
+  using ring_type = typename Layout::ring_type;
+  static constexpr bool is_packed = std::is_same_v<Layout, packed>;
+
   std::shared_ptr<buffer_pool> pool =
       buffer_pool::make({.buffers = 32, .buffer_size = 256, .memory = {.shareable = true}}).value();
   device_state state;
@@ -38,9 +42,9 @@ struct resting_pair {
 
   resting_pair(bool in_order, bool indirect)
       : state(agreed_state(*pool, in_order, indirect)),
-        plan(state.agreed.plan("test").value()),
+        plan(state.agreed.plan({"test", {}}).value()),
         layout{queue_size, indirect ? queue_pair_layout::entries_for(256) : std::uint16_t{0}},
-        memory(region::make(layout.bytes<split_ring>()).value()) {
+        memory(region::make(layout.bytes<ring_type>()).value()) {
     memory_table table;
     pair_type pair(pair_type::events::create().value(), memory.bytes(), 0x1000, layout, options(),
                    plan, table, *pool);
@@ -52,7 +56,8 @@ struct resting_pair {
     REQUIRE(pair.tx().send({frames, 2}) == 2);
     table.add_at(0x1000, memory.bytes()).value();
     table.add_at(pool->regions()[0].guest, pool->memory().bytes()).value();
-    virtqueue<split, device_side, table_cursor> device(pair.rx_ring(), options(), table_cursor(table));
+    virtqueue<Layout, device_side, table_cursor> device(pair.rx_ring(), options(),
+                                                        table_cursor(table));
     device.pop(2, [&](const device_chain& chain) {
       std::memset(chain.writable[0].data(), 0, 112);
       chain.writable[0][10] = std::byte{1};  // num_buffers
@@ -62,6 +67,7 @@ struct resting_pair {
     pair.tx().settle();
     pair.rx().settle();
     state.pairs.push_back({true, pair.tx().state(), pair.rx().state(), {}, {}});
+    if constexpr (is_packed) state.pairs[0].rx.ring.device_at = device.next_used().start(queue_size);
     state.pairs[0].counters.tx_frames.add(77);
     before.assign(memory.bytes().begin(), memory.bytes().end());
   }
@@ -76,12 +82,14 @@ struct resting_pair {
     made.agreed.asked.indirect = indirect ? want::required : want::off;
     made.agreed.asked.buffer_bytes = pool.capacity() + 12;
     made.agreed.asked.queue_size = queue_size;
-    made.agreed.offered = {feature::version_1, feature::event_idx, feature::in_order,
+    made.agreed.asked.packed = is_packed ? want::required : want::off;
+    made.agreed.offered = {feature::version_1, feature::ring_packed, feature::event_idx, feature::in_order,
                            feature::indirect_desc, feature::mrg_rxbuf};
     made.agreed.able.vnet_hdr = true;
     made.agreed.able.mtu = 200;
     return made;
   }
+  [[nodiscard]] ring_type rx_ring() { return pair_type::rx_ring_in(memory.bytes(), layout); }
   [[nodiscard]] ring_options options() const { return options_of(plan, queue_size); }
 
   // Goes on with some state that was not refused, as resume does; false when it is refused now.
@@ -89,14 +97,12 @@ struct resting_pair {
     auto busy = buffers_in_flight(some);
     if (!busy || some.queue_size != queue_size || some.pairs.size() != 1) return false;
     std::copy(before.begin(), before.end(), memory.bytes().begin());
-    const offload_plan again = some.agreed.plan("test").value();
+    const offload_plan again = some.agreed.plan({"test", {}}).value();
     const queue_pair_layout other{
         queue_size, again.indirect ? queue_pair_layout::entries_for(256) : std::uint16_t{0}};
-    if (other.bytes<split_ring>() > memory.bytes().size()) return false;
-    const auto tx_ring = pair_type::tx_ring_in(memory.bytes(), layout);
-    const auto rx_ring = pair_type::rx_ring_in(memory.bytes(), layout);
-    if (!flaw(some.pairs[0].tx.ring, tx_ring).empty()) return false;
-    if (!flaw(some.pairs[0].rx.ring, rx_ring).empty()) return false;
+    if (other.bytes<ring_type>() > memory.bytes().size()) return false;
+    if (!flaw(some.pairs[0].tx.ring, pair_type::tx_ring_in(memory.bytes(), layout)).empty()) return false;
+    if (!flaw(some.pairs[0].rx.ring, rx_ring()).empty()) return false;
     auto source = buffer_pool::from_fd(fd(::fcntl(pool->memfd(), F_DUPFD_CLOEXEC, 0)), some.source);
     if (!source) return false;
     (*source)->keep_out(*busy);
@@ -121,6 +127,20 @@ struct resting_pair {
   std::size_t received = 0;
 };
 
+// Why a state is refused after a change.
+template <class Layout>
+std::string refusal_of(void (*change)(device_state&)) {
+  resting_pair<Layout> rest(false, false);
+  change(rest.state);
+  const auto made = buffers_in_flight(rest.state);
+  return made ? std::string() : made.error().message();
+}
+void ends(const std::string& text, const std::string& end) {
+  CAPTURE(text);
+  CHECK(text.find(end) != text.npos);
+}
+using state = device_state;
+
 // As a sender with bad intentions would.
 void repair_sum(bytes& encoded) {
   store_big(encoded.data() + 12, detail::state_sum(std::span(encoded).subspan(20)));
@@ -128,10 +148,11 @@ void repair_sum(bytes& encoded) {
 
 }  // namespace
 
-TEST_CASE("device state: what is encoded is decoded, and goes on where it was") {
+TEMPLATE_TEST_CASE("device state: what is encoded is decoded, and goes on where it was", "", split,
+                   packed) {
   for (const bool in_order : {false, true}) {
     for (const bool indirect : {false, true}) {
-      resting_pair rest(in_order, indirect);
+      resting_pair<TestType> rest(in_order, indirect);
       const bytes encoded = encode(rest.state);
       const auto decoded = decode(encoded);
       REQUIRE(decoded);
@@ -148,7 +169,7 @@ TEST_CASE("device state: what is encoded is decoded, and goes on where it was") 
 }
 
 TEST_CASE("device state: bytes that are cut or damaged are refused") {
-  const bytes encoded = encode(resting_pair(false, false).state);
+  const bytes encoded = encode(resting_pair<split>(false, false).state);
   for (std::size_t size = 0; size < encoded.size(); ++size) {
     REQUIRE_FALSE(decode(std::span(encoded).first(size)));
   }
@@ -167,10 +188,11 @@ TEST_CASE("device state: bytes that are cut or damaged are refused") {
   CHECK(decode({}).error().hint == "these are not the state of a device");
 }
 
-TEST_CASE("device state: what a sender with bad intentions makes of it does no harm") {
+TEMPLATE_TEST_CASE("device state: what a sender with bad intentions makes of it does no harm", "", split,
+                   packed) {
   for (const bool in_order : {false, true}) {
     for (const bool indirect : {false, true}) {
-      resting_pair rest(in_order, indirect);
+      resting_pair<TestType> rest(in_order, indirect);
       const bytes encoded = encode(rest.state);
       std::size_t accepted = 0;
       std::uint32_t random = 1;
@@ -191,17 +213,7 @@ TEST_CASE("device state: what a sender with bad intentions makes of it does no h
 }
 
 TEST_CASE("device state: what no device can have is named") {
-  const auto refusal = [](void (*change)(device_state&)) {
-    resting_pair rest(false, false);
-    change(rest.state);
-    const auto made = buffers_in_flight(rest.state);
-    return made ? std::string() : made.error().message();
-  };
-  const auto ends = [](const std::string& text, const std::string& end) {
-    CAPTURE(text);
-    CHECK(text.find(end) != text.npos);
-  };
-  using state = device_state;
+  const auto refusal = refusal_of<split>;
   CHECK(refusal([](state&) {}).empty());
   ends(refusal([](state& s) { s.name = "a/b"; }), "no interface can have that name");
   ends(refusal([](state& s) { s.pairs.clear(); }), "another number was agreed on");
@@ -227,4 +239,37 @@ TEST_CASE("device state: what no device can have is named") {
   ends(refusal([](state& s) { s.pairs[0].tx.ring.order.pop_back(); }), "count of descriptors");
   ends(refusal([](state& s) { s.pairs[0].tx.ring.order[0] = s.pairs[0].tx.ring.order[1]; }),
        "there twice");
+}
+
+TEST_CASE("device state: what no device with packed rings can have is named") {
+  const auto refusal = refusal_of<packed>;
+  CHECK(refusal([](state&) {}).empty());
+  ends(refusal([](state& s) { s.queue_size = 32769; }), "a packed ring has 1 to 32768 entries");
+  ends(refusal([](state& s) { s.pairs[0].rx.ring.driver_at = ring_index(16); }),
+       "rx queue 0: Bad message (a position that the ring does not have)");
+  ends(refusal([](state& s) { s.pairs[0].rx.ring.device_at = ring_index(16); }), "a position");
+  ends(refusal([](state& s) { s.pairs[0].tx.ring.chains[1] = 8; }), "count of descriptors");
+  ends(refusal([](state& s) { s.pairs[0].tx.ring.order.pop_back(); }), "count of descriptors");
+  ends(refusal([](state& s) { s.pairs[0].tx.ring.order[0] = s.pairs[0].tx.ring.order[1]; }),
+       "there twice");
+
+  resting_pair<packed> in_order(true, false);
+  driver_state& ring = in_order.state.pairs[0].tx.ring;
+  CHECK(ring.order == std::vector<std::uint16_t>{0, 1});
+  ring.order[1] = 2;
+  ends(buffers_in_flight(in_order.state).error().message(), "descriptors out of order");
+}
+
+TEST_CASE("device state: a packed ring shows where the device side is") {
+  resting_pair<packed> rest(false, false);
+  const auto rx_ring = rest.rx_ring();
+  driver_state ring = rest.state.pairs[0].rx.ring;
+  CHECK(flaw(ring, rx_ring).empty());
+  for (const std::uint32_t other : {0u, 1u, 3u}) {
+    ring.device_at = ring_index(other);
+    CAPTURE(other);
+    CHECK((flaw(ring, rx_ring) == "the ring shows another position of the device side") == (other < 2));
+  }
+  ring.device_at = ring_index(9);
+  CHECK(flaw(ring, rx_ring) == "a device side that has used more than was available");
 }

@@ -130,6 +130,11 @@ TEST_CASE("fwd options: the size of a queue") {
     CHECK(port_complaint("tap:queue-size=" + std::string(bad)) ==
           "queue-size=" + std::string(bad) + rule);
   }
+  // Whichever key comes first.
+  CHECK(port_complaint("tap:queue-size=3,layout=packed") == "no complaint");
+  CHECK(port_complaint("tap:layout=packed,queue-size=100") == "no complaint");
+  CHECK(port_complaint("tap:queue-size=32769,layout=packed") ==
+        "queue-size=32769: a packed ring has 1 to 32768 entries");
 }
 
 TEST_CASE("fwd options: values that are refused, by key and value alone") {
@@ -138,7 +143,9 @@ TEST_CASE("fwd options: values that are refused, by key and value alone") {
       {"tap:name=a/b", "name=a/b: a name has no '/', ':' or white space in it"},
       {"tap:name=%d%d", "name=%d%d: a name has at most one %d, and no other %"},
       {"tap:backend=vhost", "backend=vhost: one of auto vhost-net worker"},
-      {"tap:layout=packed", "layout=packed: not in this build"},
+      {"tap:layout=packed,backend=vhost-net",
+       "layout=packed: vhost-net offers no packed ring in any Linux kernel: leave it to "
+       "backend=worker"},
       {"tap:layout=ring", "layout=ring: one of split packed"},
       {"tap:queues=0", "queues=0: a number from 1 to 256"},
       {"tap:queues=257", "queues=257: a number from 1 to 256"},

@@ -24,6 +24,7 @@ namespace vkring::inline v0 {
 struct ring_backend {
   std::string_view name;  ///< for the report: `vhost-net`, `worker`
   feature_set features;
+  std::string_view no_packed = {};  ///< more on why it offers no packed ring, if it does not
 };
 
 /// What probing a TAP or TUN has shown.
@@ -126,10 +127,10 @@ class negotiation {
     plan_.*taken = decide(std::move(feature), much, std::move(offered_by), std::move(reason));
   }
 
-  bool ring(const char* word, want much, feature bit, const char* noun) {
+  bool ring(const char* word, want much, feature bit, std::string_view noun) {
     const bool offered = backend_.features.contains(bit);
     if (!decide(word, much, offered ? backend_name_ : nobody,
-                offered ? "" : backend_name_ + " offers no " + noun))
+                offered ? "" : backend_name_ + " offers no " + std::string(noun)))
       return false;
     plan_.backend_features.insert(bit);
     return true;
@@ -138,7 +139,9 @@ class negotiation {
   void rings() {
     using enum feature;
     ring("version-1", want::required, version_1, "virtio 1.0");
-    plan_.packed = ring("packed", wanted_.packed, ring_packed, "packed ring");
+    std::string packed_noun = "packed ring";
+    if (!backend_.no_packed.empty()) packed_noun.append(", ").append(backend_.no_packed);
+    plan_.packed = ring("packed", wanted_.packed, ring_packed, packed_noun);
     plan_.event_idx = ring("event-idx", wanted_.event_idx, event_idx, "event index");
     plan_.indirect = ring("indirect", wanted_.indirect, indirect_desc, "indirect descriptors");
     plan_.in_order = ring("in-order", wanted_.in_order, in_order, "in-order use");

@@ -2,15 +2,17 @@
 #ifndef VKRING_RING_DRIVER_STATE_HPP
 #define VKRING_RING_DRIVER_STATE_HPP
 
-// What the driver side of a split ring knows by itself, in a form that can go to another process.
+// What the driver side of a ring knows by itself, in a form that can go to another process.
 
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 #include <vkring/ring/chain.hpp>
 #include <vkring/ring/index.hpp>
 #include <vkring/ring/layout.hpp>
+#include <vkring/ring/packed_layout.hpp>
 #include <vkring/ring/shared.hpp>
 
 namespace vkring::inline v0 {
@@ -19,6 +21,10 @@ namespace vkring::inline v0 {
 struct driver_state {
   ring_mode mode = ring_mode::fast;
   ring_index used;                    ///< the next position to reclaim
+  /// Packed: the next descriptor that the driver side looks at for a used one, as `ring_options::start`;
+  /// and the next one that the device side looks at, which a split ring shows itself.
+  ring_index driver_at{};
+  ring_index device_at{};
   std::uint16_t batch_left = 0;       ///< in-order: chains of a used batch still to be reclaimed
   std::uint32_t batch_written = 0;    ///< and what was written to the last of them
   std::uint16_t until_fast = 0;       ///< general mode: chains that have yet to pay for the switches
@@ -27,7 +33,8 @@ struct driver_state {
   /// Descriptors of each chain in flight; 1 in fast mode, where the oldest comes first.
   std::vector<std::uint16_t> chains;
   /// General mode: the descriptors of these chains, one chain after the other, then those that are
-  /// free, in the order in which they are taken. Each descriptor stands there once.
+  /// free, in the order in which they are taken. Each descriptor stands there once. Of a packed ring,
+  /// the id of each chain, and if ids are not taken in order, then those that are free.
   std::vector<std::uint16_t> order;
 
   /// The next position to make available.
@@ -36,10 +43,38 @@ struct driver_state {
   }
 };
 
-/// What no driver side of a ring with these options can ever have had as its state, in words; empty if
-/// nothing. Allocation: a bit for each descriptor.
-[[nodiscard]] inline std::string_view flaw(const driver_state& state,
-                                           const ring_options& options) {
+namespace detail {
+
+// The same about the descriptors of a split ring, or the ids of a packed one, of a driver side in general mode.
+[[nodiscard]] inline std::string_view general_flaw(const driver_state& state,
+                                                   const ring_options& options, bool is_packed) {
+  const std::size_t size = options.size;
+  std::size_t busy = 0;
+  for (const std::uint16_t count : state.chains) busy += count;
+  // In order, an id is the number of a descriptor, and those of no chain are not kept.
+  const bool only_chains = is_packed && options.in_order;
+  if (state.order.size() != (only_chains ? state.chains.size() : size) || busy == 0 || busy > size) {
+    return "a wrong count of descriptors";
+  }
+  std::vector<bool> met(size);
+  std::size_t next = is_packed ? state.driver_at.value() : state.order[0];
+  for (std::size_t i = 0; i < state.order.size(); ++i) {
+    const std::uint16_t at = state.order[i];
+    if (at >= size || met[at]) return "a descriptor that does not exist, or is there twice";
+    if (options.in_order && at != next % size) return "descriptors out of order";
+    met[at] = true;
+    next += only_chains ? state.chains[i] : 1;
+  }
+  return {};
+}
+
+}  // namespace detail
+
+/// What no driver side of a ring of that layout with these options can ever have had as its state, in words;
+/// empty if nothing. Allocation: a bit for each descriptor.
+template <class Layout>
+[[nodiscard]] std::string_view flaw(const driver_state& state, const ring_options& options) {
+  constexpr bool is_packed = std::is_same_v<Layout, packed>;
   const std::size_t size = options.size;
   if (state.chains.size() > size) return "more chains in flight than the ring has entries";
   if (state.batch_left > state.chains.size() || (state.batch_left != 0 && !options.in_order)) {
@@ -50,31 +85,39 @@ struct driver_state {
   if (state.general_entries - state.fast_entries != (general ? 1u : 0u)) {
     return "another mode than the switches lead to";
   }
-  std::size_t busy = 0;
   for (const std::uint16_t count : state.chains) {
-    if (count == 0 || (count != 1 && !general)) return "a chain of an impossible length";
-    busy += count;
+    if (count == 0 || count > size || (count != 1 && !general)) return "a chain of an impossible length";
   }
-  if (!general) return state.order.empty() ? "" : "descriptors in an order of their own in fast mode";
-  if (state.order.size() != size || busy == 0 || busy > size) return "a wrong count of descriptors";
-  std::vector<bool> met(size);
-  for (std::size_t i = 0; i < size; ++i) {
-    const std::uint16_t at = state.order[i];
-    if (at >= size || met[at]) return "a descriptor that does not exist, or is there twice";
-    if (options.in_order && at != (state.order[0] + i) % size) return "descriptors out of order";
-    met[at] = true;
+  const std::size_t positions = is_packed ? 2 * size : 1;
+  if (state.driver_at.value() >= positions || state.device_at.value() >= positions) {
+    return "a position that the ring does not have";
   }
-  return {};
+  if (general) return detail::general_flaw(state, options, is_packed);
+  return state.order.empty() ? "" : "descriptors in an order of their own in fast mode";
 }
 
 /// The same about the indices that `ring` shows.
-template <class Ring>
-[[nodiscard]] std::string_view flaw(const driver_state& state, const Ring& ring) noexcept {
+[[nodiscard]] inline std::string_view flaw(const driver_state& state,
+                                           const split_ring& ring) noexcept {
   if (direct::load(ring.avail_index()) != state.avail().value()) {
     return "the ring shows another avail index";
   }
   const ring_index used(direct::load(ring.used_index()));
   return used - state.used > state.chains.size() ? "the ring shows an impossible used index" : "";
+}
+/// The same about the positions of both sides, and what `ring` shows there.
+[[nodiscard]] inline std::string_view flaw(const driver_state& state,
+                                           const packed_ring& ring) noexcept {
+  const std::uint16_t size = ring.size();
+  const packed_position driver(state.driver_at, size);
+  const packed_position device(state.device_at, size);
+  std::uint32_t busy = 0;
+  for (const std::uint16_t count : state.chains) busy += count;
+  const std::uint32_t used = device.since(driver, size);
+  if (used > busy) return "a device side that has used more than was available";
+  const bool available =
+      device.is_available(direct::load(ring.descriptors()[device.slot()].rest));
+  return available == (used != busy) ? "" : "the ring shows another position of the device side";
 }
 
 }  // namespace vkring::inline v0

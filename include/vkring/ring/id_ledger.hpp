@@ -4,7 +4,9 @@
 
 // Which ids of a packed ring are free, and how many descriptors the chains in flight take.
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace vkring::inline v0 {
@@ -31,6 +33,21 @@ class id_ledger {
     head_ = static_cast<std::uint16_t>((first + busy) % size);
     tail_ = static_cast<std::uint16_t>((first + size - 1u) % size);
   }
+  /// Takes over an account from elsewhere: `ids` are those of the chains in flight, `chains` being how
+  /// many descriptors each has, and, if not in order, behind them the free ones as they are to be taken.
+  void restore(std::span<const std::uint16_t> chains, std::span<const std::uint16_t> ids) noexcept {
+    clear();
+    free_ = static_cast<std::uint16_t>(entries_.size());
+    for (std::size_t i = 0; i < chains.size(); ++i) {
+      entries_[ids[i]].count = chains[i];
+      free_ = static_cast<std::uint16_t>(free_ - chains[i]);
+    }
+    if (in_order_) return;
+    for (std::size_t i = 0; i < ids.size(); ++i) entries_[ids[i]].next = ids[(i + 1) % ids.size()];
+    ids_ = static_cast<std::uint16_t>(ids.size() - chains.size());
+    head_ = ids[chains.size() % ids.size()];
+    tail_ = ids.back();
+  }
   /// Forgets all chains and has nothing free.
   void clear() noexcept {
     for (entry& each : entries_) each.count = 0;
@@ -45,6 +62,12 @@ class id_ledger {
   }
   /// How many descriptors the chain in flight with this id has; 0 if there is none.
   [[nodiscard]] std::uint16_t count(std::uint16_t id) const noexcept { return entries_[id].count; }
+  /// Not in order: calls `visit(id)` for the free ids as they are to be taken.
+  template <class Visit>
+  void for_each_free_id(Visit&& visit) const {
+    std::uint16_t id = head_;
+    for (std::uint16_t left = ids_; left != 0; --left, id = entries_[id].next) visit(id);
+  }
 
   /// Gives `count` descriptors, at most `free()`, to a chain with the id `next_id` named.
   void take(std::uint16_t id, std::uint16_t count) noexcept {

@@ -11,10 +11,12 @@
 #include <vector>
 #include <vkring/core/set_once.hpp>
 #include <vkring/ring/concepts.hpp>
+#include <vkring/ring/driver_state.hpp>
 #include <vkring/ring/id_ledger.hpp>
 #include <vkring/ring/mode_switch.hpp>
 #include <vkring/ring/packed_layout.hpp>
 #include <vkring/ring/packed_slots.hpp>
+#include <vkring/ring/packed_state.hpp>
 #include <vkring/ring/packed_unpublished.hpp>
 #include <vkring/ring/used_batch.hpp>
 
@@ -45,23 +47,30 @@ class virtqueue<packed, driver_side, Token, Access> {
   /// buffers.
   virtqueue(const packed_ring& ring, const ring_options& options, indirect_tables tables = {},
             std::uint32_t max_written = UINT32_MAX)
-      : ring_(ring),
-        size_(options.size),
-        event_idx_(options.event_idx),
-        in_order_(options.in_order),
-        tables_(options.indirect ? tables : indirect_tables{}),
-        max_written_(max_written),
-        next_(options.start, options.size),
-        next_used_(next_),
-        unpublished_(next_),
-        tokens_(options.size),
-        ledger_(options.size, options.in_order) {
+      : virtqueue(ring, options, tables, max_written, options.start) {
     for (std::uint16_t i = 0; i < size_; ++i) {
       Access::store(ring_.descriptors()[i].address, std::uint64_t{0});
       Access::store(ring_.descriptors()[i].rest, std::uint64_t{0});
     }
     Access::store(ring_.device_event(), packed_event::pack(0, packed_event::enable));
     disable_call();
+  }
+
+  /// Goes on with a ring whose driver side was at rest as `from` says, with calls suppressed until
+  /// `enable_call`. `tokens` are those of its chains. Precondition: `from` has no `flaw`.
+  virtqueue(const packed_ring& ring, const ring_options& options, const indirect_tables& tables,
+            std::uint32_t max_written, const driver_state& from, std::span<const Token> tokens)
+      : virtqueue(ring, options, tables, max_written, from.driver_at) {
+    detail::packed_state<virtqueue>::restore(*this, from, tokens);
+    disable_call();
+  }
+
+  /// What has to be known to go on with the ring elsewhere, everything being published; `sink(token)` is
+  /// called for each chain in flight, in the order of `chains`. Where the device side is, somebody else
+  /// has to add. Allocation: the lists.
+  template <class Sink>
+  [[nodiscard]] driver_state state(Sink&& sink) const {
+    return detail::packed_state<virtqueue>::take(*this, sink);
   }
 
   [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
@@ -351,6 +360,23 @@ class virtqueue<packed, driver_side, Token, Access> {
   }
 
  private:
+  friend struct detail::packed_state<virtqueue>;
+
+  // Private state alone, with nothing in flight.
+  virtqueue(const packed_ring& ring, const ring_options& options, const indirect_tables& tables,
+            std::uint32_t max_written, ring_index start)
+      : ring_(ring),
+        size_(options.size),
+        event_idx_(options.event_idx),
+        in_order_(options.in_order),
+        tables_(options.indirect ? tables : indirect_tables{}),
+        max_written_(max_written),
+        next_(start, options.size),
+        next_used_(next_),
+        unpublished_(next_),
+        tokens_(options.size),
+        ledger_(options.size, options.in_order) {}
+
   static constexpr std::uint32_t no_id = UINT32_MAX;
 
   [[nodiscard]] std::size_t table_offset(std::uint16_t id) const noexcept {

@@ -25,6 +25,11 @@ struct worker_counters {
   counter calls;             ///< notifications sent to the application
   counter calls_suppressed;  ///< publications for which it wanted none
   counter sleeps;            ///< times that the thread had nothing to do and slept
+
+  /// Frames taken from the tx ring, whatever became of them.
+  [[nodiscard]] std::uint64_t tx_taken() const noexcept {
+    return tx_frames.value() + tx_refused.value() + tx_link_down.value() + tx_failed.value();
+  }
 };
 
 /// How one queue pair is doing, written by the worker's thread and read by any.

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -50,7 +51,9 @@ struct device_parts {
   using sys = Sys;
   using source_type = Source;
   using ring_type = typename Layout::ring_type;
+  using vhost_backend = basic_vhost_backend<split, Sys>;  // in every Linux kernel
 
+  static constexpr bool is_packed = std::is_same_v<Layout, packed>;
   static constexpr std::string_view vhost_name = "vhost-net";
   static constexpr std::string_view worker_name = "worker";
 
@@ -130,6 +133,19 @@ struct device_parts {
     return it;
   }
 
+  // How many frames of the tx ring of a pair the device side took, modulo 65536, and how many it did not.
+  [[nodiscard]] tx_progress progress(std::size_t i) const noexcept {
+    if constexpr (is_packed) {
+      // Such a ring has no index that both sides show. One frame is one chain, and only workers serve it.
+      const std::uint64_t taken = worker->counters(i).tx_taken();
+      const std::uint64_t sent = pairs[i]->tx().counters().frames.value();
+      return {static_cast<std::uint16_t>(taken),
+              static_cast<std::uint16_t>(sent > taken ? sent - taken : 0)};
+    } else {
+      return tx_progress::of(pairs[i]->tx_ring());
+    }
+  }
+
   // The kernel's own answer to a child that asks for its parent's vhost device.
   [[nodiscard]] result<void> not_forked() const {
     if (Sys::getpid() == owner) return {};
@@ -154,6 +170,7 @@ struct device_parts {
   std::vector<bool> enabled;
   std::vector<worker_counters> counted;         // by workers before this one
   std::vector<std::vector<std::byte>> held;     // frames that the one before this had to leave
+  std::vector<std::array<ring_index, 2>> starts;  // of packed rings, tx and rx, on the device side
   std::uint32_t hands = 0;               // how often the rings have changed hands
   std::chrono::nanoseconds gap{0};       // the last time
   std::size_t rx_needs = 1;  // buffers, for the largest frame
@@ -162,7 +179,7 @@ struct device_parts {
   std::optional<basic_event_set<Sys>> troubles;  // what tells that `health` has news
   std::optional<basic_event_set<Sys>> wake_ups;  // what `wait` waits for
   // One of these two.
-  std::optional<basic_vhost_backend<Layout, Sys>> vhost;
+  std::optional<vhost_backend> vhost;
   std::unique_ptr<Worker> worker;
 
   result<void> open(config& wanted) {
@@ -218,12 +235,12 @@ struct device_parts {
     reason = opened.error().message();
     return {};
   }
-  result<basic_vhost_backend<Layout, Sys>> open_vhost(const config& wanted) {
-    if constexpr (std::is_same_v<Layout, split>) {
-      return basic_vhost_backend<Layout, Sys>::open(wanted.wanted.queue_pairs, wanted.vhost);
-    } else {
+  static result<vhost_backend> open_vhost(const config& wanted) {
+    if constexpr (is_packed) {
       return fail(std::errc::not_supported, "open", "backend=vhost-net",
-                  "it serves split rings only");
+                  "it offers no packed ring in any Linux kernel: leave the device to the worker");
+    } else {
+      return vhost_backend::open(wanted.wanted.queue_pairs, wanted.vhost);
     }
   }
 
@@ -308,18 +325,19 @@ struct device_parts {
     able.offloads = *offloads;
     able.mtu = static_cast<std::uint16_t>(state.mtu);
     wanted_features asked = wanted.wanted;
+    if (is_packed) asked.packed = want::required;
     asked.buffer_bytes = source->capacity() + static_cast<std::uint32_t>(header_size);
     // The rest of a larger ring stays empty.
     asked.queue_size = static_cast<std::uint32_t>(
         std::min<std::size_t>(asked.queue_size, source->size() / asked.queue_pairs));
     agreed = {asked, offer().features, able};
-    auto made = agreed.plan(offer().name);
+    auto made = agreed.plan(offer());
     if (!made && vhost && wanted.backend == backend_kind::automatic) {
       reason = "with vhost-net: " + made.error().message();
       vhost.reset();
       link_events.reset();
       agreed.offered = offer().features;
-      made = agreed.plan(offer().name);
+      made = agreed.plan(offer());
     }
     if (!made) return fail(std::move(made.error()));
     take_plan(std::move(*made));
@@ -335,10 +353,18 @@ struct device_parts {
   // What the chosen backend offers.
   [[nodiscard]] ring_backend offer() const noexcept {
     using enum feature;
-    if (vhost) return {vhost_name, vhost->features()};
-    return {worker_name,
-            {version_1, event_idx, indirect_desc, in_order, mrg_rxbuf, guest_udp_tunnel_gso,
-             guest_udp_tunnel_gso_csum, host_udp_tunnel_gso, host_udp_tunnel_gso_csum}};
+    if (vhost) return {vhost_name, vhost->features(), "as no Linux kernel does"};
+    feature_set features{version_1,
+                         event_idx,
+                         indirect_desc,
+                         in_order,
+                         mrg_rxbuf,
+                         guest_udp_tunnel_gso,
+                         guest_udp_tunnel_gso_csum,
+                         host_udp_tunnel_gso,
+                         host_udp_tunnel_gso_csum};
+    if (is_packed) features.insert(ring_packed);
+    return {worker_name, features, "as this is a device of split rings"};
   }
 
   result<void> configure_taps() {
@@ -391,6 +417,7 @@ struct device_parts {
     enabled.assign(want.queue_pairs, true);
     counted.resize(want.queue_pairs);
     held.resize(want.queue_pairs);
+    starts.resize(want.queue_pairs);
     return make_pairs(layout, want.queue_pairs, make);
   }
 
@@ -441,6 +468,8 @@ struct device_parts {
       queue.tx = pairs[i]->tx_ring();
       queue.rx = pairs[i]->rx_ring();
       queue.options = options_of(plan, pairs[i]->tx_ring().size());
+      queue.tx_start = starts[i][0];
+      queue.rx_start = starts[i][1];
       queue.tap = taps[i].fd();
       queue.tx_kick = events.tx_kick.fd();
       queue.rx_kick = events.rx_kick.fd();
@@ -455,7 +484,7 @@ struct device_parts {
       queue.held = std::move(held[i]);
       queues.push_back(queue);
     }
-    if constexpr (std::is_same_v<Layout, split>) {
+    if constexpr (!is_packed) {
       if (vhost) return vhost->start(queues, *table, plan.backend_features);
     }
     auto started = Worker::start(queues, *table, wanted.worker);

@@ -18,6 +18,7 @@
 #include <vkring/net/wanted.hpp>
 #include <vkring/queue/queue_state.hpp>
 #include <vkring/ring/layout.hpp>
+#include <vkring/ring/packed_layout.hpp>
 #include <vkring/worker/counters.hpp>
 
 namespace vkring::inline v0 {
@@ -28,9 +29,10 @@ struct agreement {
   feature_set offered;  ///< by the backend
   tap_capabilities able;
 
-  /// The plan, its report naming `backend`. Errors: those of `negotiate`.
-  [[nodiscard]] result<offload_plan> plan(std::string_view backend) const {
-    return negotiate(asked, {backend, offered}, able);
+  /// The plan, whatever `backend` offers now; the report names it. Errors: those of `negotiate`.
+  [[nodiscard]] result<offload_plan> plan(ring_backend backend) const {
+    backend.features = offered;
+    return negotiate(asked, backend, able);
   }
 };
 
@@ -85,9 +87,6 @@ inline constexpr std::uint32_t max_shared_buffers = 1u << 24;
       state.pairs.size() != state.agreed.asked.queue_pairs) {
     return refuse("queues=" + std::to_string(state.pairs.size()), "another number was agreed on");
   }
-  if (auto sized = split_ring::check_size(state.queue_size); !sized) {
-    return fail(std::move(sized.error()));
-  }
   const source_shape& source = state.source;
   if (source.buffers == 0 || source.buffers > max_shared_buffers) {
     return refuse("buffers=" + std::to_string(source.buffers),
@@ -96,13 +95,17 @@ inline constexpr std::uint32_t max_shared_buffers = 1u << 24;
   if (state.agreed.asked.buffer_bytes != std::uint64_t{source.capacity} + header_size) {
     return refuse("buffer-size=" + std::to_string(source.capacity), "another size was agreed on");
   }
-  auto plan = state.agreed.plan("the backend");
+  auto plan = state.agreed.plan({"the backend", {}});
   if (!plan) return fail(std::move(plan.error()));
+  auto sized = plan->packed ? packed_ring::check_size(state.queue_size)
+                            : split_ring::check_size(state.queue_size);
+  if (!sized) return fail(std::move(sized.error()));
   const ring_options options = options_of(*plan, static_cast<std::uint16_t>(state.queue_size));
   std::vector<bool> busy(source.buffers);
   for (std::size_t i = 0; i < state.pairs.size(); ++i) {
     const auto check = [&](const queue_state& queue, const char* kind) -> result<void> {
-      std::string_view wrong = flaw(queue.ring, options);
+      std::string_view wrong =
+          plan->packed ? flaw<packed>(queue.ring, options) : flaw<split>(queue.ring, options);
       if (wrong.empty()) wrong = flaw(queue, busy);
       if (wrong.empty()) return {};
       return refuse(kind + std::to_string(i), wrong);

@@ -121,7 +121,7 @@ template <class Archive, maybe_const<driver_state> T>
 void code(Archive& archive, T& it) {
   const auto number = [&](auto& each) { archive.number(each); };
   archive.choice(it.mode, ring_mode::general);
-  code(archive, it.used);
+  code(archive, it.used), code(archive, it.driver_at), code(archive, it.device_at);
   archive.number(it.batch_left), archive.number(it.batch_written), archive.number(it.until_fast);
   archive.number(it.general_entries), archive.number(it.fast_entries);
   archive.list(it.chains, 2, number);
@@ -196,7 +196,7 @@ void code(Archive& archive, T& it) {
 inline constexpr std::uint64_t state_mark = 0x766b72696e672d64;  // "vkring-d"
 // Of the bytes: the layout's number, and the version of the library.
 inline constexpr std::uint32_t state_version =
-    1u << 24 | VKRING_VERSION_MAJOR << 16 | VKRING_VERSION_MINOR << 8 | VKRING_VERSION_PATCH;
+    2u << 24 | VKRING_VERSION_MAJOR << 16 | VKRING_VERSION_MINOR << 8 | VKRING_VERSION_PATCH;
 inline constexpr std::size_t state_head = 20;
 
 [[nodiscard]] inline std::string state_version_text(std::uint32_t version) {

@@ -71,6 +71,10 @@ struct hand_over {
       if (parts.worker == nullptr) continue;
       pair.counters = parts.worker->counters(i);
       pair.held = parts.worker->held_frame(i);
+      if constexpr (Parts::is_packed) {
+        pair.tx.ring.device_at = parts.worker->tx_position(i);
+        pair.rx.ring.device_at = parts.worker->rx_position(i);
+      }
     }
     if (parts.vhost) {
       made.stopped = std::make_shared<std::remove_reference_t<decltype(*parts.vhost)>>(
@@ -232,7 +236,7 @@ struct hand_over {
                                      const typename Parts::config& wanted) {
     if (auto chosen = parts.choose_backend(wanted); !chosen) return chosen;
     parts.agreed = state.agreed;
-    auto again = parts.agreed.plan(parts.offer().name);
+    auto again = parts.agreed.plan(parts.offer());
     if (!again) return fail(std::move(again.error()));
     if (std::string lack = lacking(parts, state, *again); !lack.empty()) {
       if (!parts.vhost || wanted.backend == backend_kind::vhost) {
@@ -240,7 +244,7 @@ struct hand_over {
       }
       parts.reason = "with vhost-net: " + lack;
       parts.vhost.reset();
-      again = parts.agreed.plan(parts.offer().name);
+      again = parts.agreed.plan(parts.offer());
       if (!again) return fail(std::move(again.error()));
       if (lack = lacking(parts, state, *again); !lack.empty()) {
         return fail(std::errc::not_supported, "resume", state.name, lack);
@@ -252,6 +256,10 @@ struct hand_over {
   // Why the backend cannot go on with these rings; empty if it can.
   static std::string lacking(const Parts& parts, const device_state& state,
                              const offload_plan& plan) {
+    if (plan.packed != Parts::is_packed) {
+      return plan.packed ? "its rings are packed: resume it as a basic_device<packed>"
+                         : "its rings are split: resume it as a device of such";
+    }
     const auto missing = plan.backend_features - parts.offer().features;
     if (!missing.empty()) {
       return std::string(parts.offer().name) + " has no " + feature_text(missing) +
@@ -317,6 +325,7 @@ struct hand_over {
       parts.enabled.push_back(each.enabled);
       parts.counted.push_back(each.counters);
       parts.held.push_back(each.held);
+      parts.starts.push_back({each.tx.ring.device_at, each.rx.ring.device_at});
     }
     const queue_pair_layout layout = parts.layout_of(state.queue_size);
     const auto make = [&](std::size_t i, std::span<std::byte> block,

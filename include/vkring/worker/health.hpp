@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <vkring/ring/fault.hpp>
+#include <vkring/ring/layout.hpp>
 #include <vkring/ring/shared.hpp>
 
 namespace vkring::inline v0 {
@@ -55,34 +56,36 @@ struct queue_health {
   return text;
 }
 
-/// Chains that the device side of a ring has not returned, by the indices that both sides show.
-template <class Ring>
-[[nodiscard]] std::uint16_t waiting_in(const Ring& ring) noexcept {
-  const std::uint16_t used = direct::load(ring.used_index());
-  return static_cast<std::uint16_t>(direct::load(ring.avail_index()) - used);
-}
+/// How far the device side of a tx ring has come.
+struct tx_progress {
+  std::uint16_t taken = 0;    ///< frames, modulo 65536
+  std::uint16_t waiting = 0;  ///< frames that it has not taken
 
-/// Whether a tx ring moves: judged by the indices that both sides show.
+  /// By the indices that both sides of a split ring show.
+  [[nodiscard]] static tx_progress of(const split_ring& ring) noexcept {
+    const std::uint16_t used = direct::load(ring.used_index());
+    return {used, static_cast<std::uint16_t>(direct::load(ring.avail_index()) - used)};
+  }
+};
+
+/// Whether a tx ring moves.
 /// Thread-safety: one thread.
 class ring_motion {
  public:
   using clock = std::chrono::steady_clock;
 
-  /// Frames wait in `ring`, and none was taken since a call at least `after` ago.
-  template <class Ring>
-  [[nodiscard]] bool stalled(const Ring& ring, clock::time_point now,
+  /// Frames wait, and none was taken since a call at least `after` ago.
+  [[nodiscard]] bool stalled(tx_progress progress, clock::time_point now,
                              std::chrono::nanoseconds after) noexcept {
-    const std::uint16_t used = direct::load(ring.used_index());
-    const bool waiting = direct::load(ring.avail_index()) != used;
-    if (used != used_ || !waiting) since_.reset();
-    used_ = used;
-    if (!waiting) return false;
+    if (progress.taken != taken_ || progress.waiting == 0) since_.reset();
+    taken_ = progress.taken;
+    if (progress.waiting == 0) return false;
     if (!since_) since_ = now;
     return now - *since_ >= after;
   }
 
  private:
-  std::uint16_t used_ = 0;
+  std::uint16_t taken_ = 0;
   std::optional<clock::time_point> since_;  // frames were seen waiting, and none was taken
 };
 

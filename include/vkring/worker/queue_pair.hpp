@@ -16,6 +16,7 @@
 #include <vkring/net/offload.hpp>
 #include <vkring/queue/rx_queue.hpp>
 #include <vkring/queue/tx_queue.hpp>
+#include <vkring/ring/packed.hpp>
 #include <vkring/ring/split.hpp>
 
 namespace vkring::inline v0 {

@@ -21,6 +21,7 @@
 #include <vkring/memory/table.hpp>
 #include <vkring/net/header.hpp>
 #include <vkring/ring/concepts.hpp>
+#include <vkring/ring/packed.hpp>
 #include <vkring/ring/split.hpp>
 #include <vkring/worker/counters.hpp>
 #include <vkring/worker/frame_burst.hpp>
@@ -44,8 +45,8 @@ class tap_queue {
   /// bytes and its header.
   tap_queue(const worker_queue<Layout>& queue, const memory_table& table)
       : queue_(queue),
-        tx_(queue.tx, at_used(queue.options, queue.tx), table_cursor(table)),
-        rx_(queue.rx, at_used(queue.options, queue.rx), table_cursor(table)),
+        tx_(queue.tx, starting_at(queue.options, queue.tx, queue.tx_start), table_cursor(table)),
+        rx_(queue.rx, starting_at(queue.options, queue.rx, queue.rx_start), table_cursor(table)),
         lined_up_(max_frame + queue.header_bytes),
         paused_(!queue.served),
         counters_(queue.counters) {
@@ -105,6 +106,14 @@ class tap_queue {
     std::copy_n(lined_up_.spill().begin(), spilled_,
                 whole.begin() + static_cast<std::ptrdiff_t>(spilled_at_));
     return whole;
+  }
+  /// Where this side of each ring, packed ones, goes on, like `ring_options::start`. Only while the pair is not
+  /// served.
+  [[nodiscard]] ring_index tx_position() const noexcept {
+    return tx_.next_used().start(tx_.size());
+  }
+  [[nodiscard]] ring_index rx_position() const noexcept {
+    return rx_.next_used().start(rx_.size());
   }
   void resume() noexcept {
     paused_ = false;
@@ -201,9 +210,14 @@ class tap_queue {
   [[nodiscard]] const worker_health& health() const noexcept { return health_; }
 
  private:
-  template <class Ring>
-  static ring_options at_used(ring_options options, const Ring& ring) noexcept {
+  static ring_options starting_at(ring_options options, const split_ring& ring,
+                                  ring_index) noexcept {
     options.start = ring_index(direct::load(ring.used_index()));
+    return options;
+  }
+  static ring_options starting_at(ring_options options, const packed_ring&,
+                                  ring_index start) noexcept {
+    options.start = start;
     return options;
   }
 

@@ -96,6 +96,14 @@ class basic_tap_worker {
     return pairs_[pair]->it.held_frame();
   }
 
+  /// Where the device side of each packed ring goes on, like `ring_options::start`. Of a pair that is not served.
+  [[nodiscard]] ring_index tx_position(std::size_t pair) const noexcept {
+    return pairs_[pair]->it.tx_position();
+  }
+  [[nodiscard]] ring_index rx_position(std::size_t pair) const noexcept {
+    return pairs_[pair]->it.rx_position();
+  }
+
   [[nodiscard]] std::size_t queue_pairs() const noexcept { return pairs_.size(); }
   [[nodiscard]] const worker_counters& counters(std::size_t pair) const noexcept {
     return pairs_[pair]->it.counters();

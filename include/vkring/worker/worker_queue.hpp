@@ -15,12 +15,15 @@ namespace vkring::inline v0 {
 /// What the device side of a queue pair is made of. The descriptors stay the owner's, and open for
 /// as long as the worker runs. The TAP queue and the eventfds are non-blocking, and the queue stays
 /// attached while it is served: one that was detached (TUNSETQUEUE) counts as an interface that is
-/// gone, for good. Each ring is taken up where its used index is.
+/// gone, for good. A split ring is taken up where its used index is, which it shows itself; a packed one
+/// at a position that somebody has to tell.
 template <class Layout>
 struct worker_queue {
   typename Layout::ring_type tx;
   typename Layout::ring_type rx;
   ring_options options;
+  ring_index tx_start{};  ///< of a packed ring, like `ring_options::start`
+  ring_index rx_start{};
   int tap = -1;
   int tx_kick = -1;
   int rx_kick = -1;
