@@ -103,10 +103,10 @@ TEMPLATE_TEST_CASE("device queues: what was sent before arrives, what is sent me
     std::uint32_t number = 0;
     for (int round = 0; round < 20; ++round) {
       CAPTURE(round);
-      for (int i = 0; i < 50; ++i) REQUIRE(bed.send(2, numbered_frame(number + i, 100)));
+      for (std::uint32_t i = 0; i < 50; ++i) REQUIRE(bed.send(2, numbered_frame(number + i, 100)));
       REQUIRE(bed.it.set_enabled(2, false));
       CHECK(bed.it.tx_waiting(2) == 0);
-      for (int i = 50; i < 60; ++i) REQUIRE(bed.send(2, numbered_frame(number + i, 100)));
+      for (std::uint32_t i = 50; i < 60; ++i) REQUIRE(bed.send(2, numbered_frame(number + i, 100)));
       CHECK(bed.it.tx_waiting(2) == 10);
       CHECK(bed.it.health(std::chrono::nanoseconds(0))[2].good());
       REQUIRE(bed.it.set_enabled(2, true));

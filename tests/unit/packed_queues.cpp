@@ -112,7 +112,7 @@ TEST_CASE("frames on leases through packed rings of any size", "[unit]") {
     it.start();
     std::array<frame, 32> frames;
     std::uint64_t sent = 0, arrived = 0;
-    for (int turn = 0; turn < 300; ++turn) {
+    for (std::size_t turn = 0; turn < 300; ++turn) {
       const std::size_t got = tx.allocate(std::span(frames).first(1 + turn % 32));
       for (std::size_t i = 0; i < got; ++i) {
         REQUIRE(frames[i].resize(frame_bytes));
@@ -134,7 +134,7 @@ TEST_CASE("frames on leases through packed rings of any size", "[unit]") {
     rx.refill();
     std::array<frame, 32> frames;
     std::uint64_t sent = 0, received = 0;
-    for (int turn = 0; turn < 300; ++turn) {
+    for (std::size_t turn = 0; turn < 300; ++turn) {
       it.serve(static_cast<std::uint32_t>(header_size) + frame_bytes,
                [&](std::byte* at) { fill(at, sent++); });
       for (std::size_t got = 1; got != 0;) {
