@@ -321,7 +321,8 @@ TEST_CASE("device: packed rings are the worker's, and vhost-net has none") {
   config.wanted.queue_size = 100;
   const auto it = packed_rings::open(std::move(config), small_pool()).value();
   CHECK(it.backend() == "worker");
-  const std::string why = "it offers no packed ring in any Linux kernel: leave the device to the worker";
+  const std::string why =
+      "it offers no packed ring in any Linux kernel: leave the device to the worker";
   CHECK(it.backend_reason() == "open backend=vhost-net: Operation not supported (" + why + ')');
   CHECK(decision(it.plan(), "packed").text() == "packed: taken, offered by worker");
   CHECK(to_text(it.inspect_tx(0)).rfind("packed ring of 100, driver side", 0) == 0);
@@ -339,8 +340,8 @@ TEST_CASE("device: what is required and cannot be had is refused, with the reaso
     return refusal(std::move(config));
   };
   CHECK(with([](device_config& c) { c.wanted.packed = want::required; }) ==
-        "negotiate packed: Operation not supported (worker offers no packed ring, as this is a device of "
-        "split rings)");
+        "negotiate packed: Operation not supported (worker offers no packed ring, as this is a "
+        "device of split rings)");
   CHECK(with([](device_config& c) {
           c.backend = backend_kind::vhost;
           c.vhost.path = "/dev/vkring-none";

@@ -135,8 +135,9 @@ TEMPLATE_TEST_CASE("worker: large TCP and UDP frames both ways, in one piece", "
   }
 }
 
-TEMPLATE_TEST_CASE("worker: a frame waits for buffers when the ring is short of them, and is not lost",
-                   "", split, packed) {
+TEMPLATE_TEST_CASE(
+    "worker: a frame waits for buffers when the ring is short of them, and is not lost", "", split,
+    packed) {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   device_config config;
@@ -209,8 +210,9 @@ TEST_CASE("worker: a larger MTU at run time, with mergeable buffers") {
   }
 }
 
-TEMPLATE_TEST_CASE("worker: what was sent before the end is not lost, and load does not delay the end",
-                   "", split, packed) {
+TEMPLATE_TEST_CASE(
+    "worker: what was sent before the end is not lost, and load does not delay the end", "", split,
+    packed) {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   for (int round = 0; round < 20; ++round) {

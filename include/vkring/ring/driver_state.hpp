@@ -21,8 +21,8 @@ namespace vkring::inline v0 {
 struct driver_state {
   ring_mode mode = ring_mode::fast;
   ring_index used;                    ///< the next position to reclaim
-  /// Packed: the next descriptor that the driver side looks at for a used one, as `ring_options::start`;
-  /// and the next one that the device side looks at, which a split ring shows itself.
+  /// Packed: the next descriptor that the driver side looks at for a used one, like
+  /// `ring_options::start`; and the next one of the device side, which a split ring shows itself.
   ring_index driver_at{};
   ring_index device_at{};
   std::uint16_t batch_left = 0;       ///< in-order: chains of a used batch still to be reclaimed
@@ -45,7 +45,7 @@ struct driver_state {
 
 namespace detail {
 
-// The same about the descriptors of a split ring, or the ids of a packed one, of a driver side in general mode.
+// The same about the descriptors of a split ring, or the ids of a packed one, in general mode.
 [[nodiscard]] inline std::string_view general_flaw(const driver_state& state,
                                                    const ring_options& options, bool is_packed) {
   const std::size_t size = options.size;
@@ -53,7 +53,8 @@ namespace detail {
   for (const std::uint16_t count : state.chains) busy += count;
   // In order, an id is the number of a descriptor, and those of no chain are not kept.
   const bool only_chains = is_packed && options.in_order;
-  if (state.order.size() != (only_chains ? state.chains.size() : size) || busy == 0 || busy > size) {
+  const std::size_t listed = only_chains ? state.chains.size() : size;
+  if (state.order.size() != listed || busy == 0 || busy > size) {
     return "a wrong count of descriptors";
   }
   std::vector<bool> met(size);
@@ -70,8 +71,8 @@ namespace detail {
 
 }  // namespace detail
 
-/// What no driver side of a ring of that layout with these options can ever have had as its state, in words;
-/// empty if nothing. Allocation: a bit for each descriptor.
+/// What no driver side of a ring of that layout with these options can ever have had as its state,
+/// in words; empty if nothing. Allocation: a bit for each descriptor.
 template <class Layout>
 [[nodiscard]] std::string_view flaw(const driver_state& state, const ring_options& options) {
   constexpr bool is_packed = std::is_same_v<Layout, packed>;
@@ -86,7 +87,9 @@ template <class Layout>
     return "another mode than the switches lead to";
   }
   for (const std::uint16_t count : state.chains) {
-    if (count == 0 || count > size || (count != 1 && !general)) return "a chain of an impossible length";
+    if (count == 0 || count > size || (count != 1 && !general)) {
+      return "a chain of an impossible length";
+    }
   }
   const std::size_t positions = is_packed ? 2 * size : 1;
   if (state.driver_at.value() >= positions || state.device_at.value() >= positions) {

@@ -33,8 +33,8 @@ class id_ledger {
     head_ = static_cast<std::uint16_t>((first + busy) % size);
     tail_ = static_cast<std::uint16_t>((first + size - 1u) % size);
   }
-  /// Takes over an account from elsewhere: `ids` are those of the chains in flight, `chains` being how
-  /// many descriptors each has, and, if not in order, behind them the free ones as they are to be taken.
+  /// Takes over an account from elsewhere: `ids` are those of the chains in flight, `chains` being
+  /// how many descriptors each has; if not in order, the free ones follow as they are to be taken.
   void restore(std::span<const std::uint16_t> chains, std::span<const std::uint16_t> ids) noexcept {
     clear();
     free_ = static_cast<std::uint16_t>(entries_.size());

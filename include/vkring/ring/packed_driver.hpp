@@ -65,9 +65,9 @@ class virtqueue<packed, driver_side, Token, Access> {
     disable_call();
   }
 
-  /// What has to be known to go on with the ring elsewhere, everything being published; `sink(token)` is
-  /// called for each chain in flight, in the order of `chains`. Where the device side is, somebody else
-  /// has to add. Allocation: the lists.
+  /// What has to be known to go on with the ring elsewhere, everything being published;
+  /// `sink(token)` is called for each chain in flight, in the order of `chains`. Where the device
+  /// side is, somebody else has to add. Allocation: the lists.
   template <class Sink>
   [[nodiscard]] driver_state state(Sink&& sink) const {
     return detail::packed_state<virtqueue>::take(*this, sink);

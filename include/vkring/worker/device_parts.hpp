@@ -133,10 +133,10 @@ struct device_parts {
     return it;
   }
 
-  // How many frames of the tx ring of a pair the device side took, modulo 65536, and how many it did not.
+  // How far the device side has come with the tx ring of a pair.
   [[nodiscard]] tx_progress progress(std::size_t i) const noexcept {
     if constexpr (is_packed) {
-      // Such a ring has no index that both sides show. One frame is one chain, and only workers serve it.
+      // Such a ring has no index that both sides show. One frame is one chain; a worker serves it.
       const std::uint64_t taken = worker->counters(i).tx_taken();
       const std::uint64_t sent = pairs[i]->tx().counters().frames.value();
       return {static_cast<std::uint16_t>(taken),

@@ -107,8 +107,8 @@ class tap_queue {
                 whole.begin() + static_cast<std::ptrdiff_t>(spilled_at_));
     return whole;
   }
-  /// Where this side of each ring, packed ones, goes on, like `ring_options::start`. Only while the pair is not
-  /// served.
+  /// Where this side of each packed ring goes on, like `ring_options::start`. Only while the pair
+  /// is not served.
   [[nodiscard]] ring_index tx_position() const noexcept {
     return tx_.next_used().start(tx_.size());
   }

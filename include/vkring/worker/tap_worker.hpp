@@ -96,7 +96,8 @@ class basic_tap_worker {
     return pairs_[pair]->it.held_frame();
   }
 
-  /// Where the device side of each packed ring goes on, like `ring_options::start`. Of a pair that is not served.
+  /// Where the device side of each packed ring goes on, like `ring_options::start`. Of a pair that
+  /// is not served.
   [[nodiscard]] ring_index tx_position(std::size_t pair) const noexcept {
     return pairs_[pair]->it.tx_position();
   }

@@ -15,8 +15,8 @@ namespace vkring::inline v0 {
 /// What the device side of a queue pair is made of. The descriptors stay the owner's, and open for
 /// as long as the worker runs. The TAP queue and the eventfds are non-blocking, and the queue stays
 /// attached while it is served: one that was detached (TUNSETQUEUE) counts as an interface that is
-/// gone, for good. A split ring is taken up where its used index is, which it shows itself; a packed one
-/// at a position that somebody has to tell.
+/// gone, for good. A split ring is taken up where its used index is, which it shows itself; a
+/// packed one at a position that somebody has to tell.
 template <class Layout>
 struct worker_queue {
   typename Layout::ring_type tx;
