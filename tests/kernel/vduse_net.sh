@@ -78,14 +78,24 @@ copy() {
   wait "$receiver"
   cmp "$work/sent" "$work/came" >&2 || failed "$1 sent something else to $3"
 }
-# traffic: pings, large ones, and copies both ways.
+pings() { # NETNS ADDRESS
+  wait_for at "$1" ping -q -c 1 -W 1 "$2" || failed "no answer from $2"
+  # Without a deadline it waits no longer for the last answer than it deems the way to be.
+  at "$1" ping -i 0.01 -c 50 -w 30 "$2" >"$work/ping" || failed "no 50 answers from $2"
+  at "$1" ping -i 0.1 -c 5 -w 30 -s 9000 "$2" >>"$work/ping" || failed "no large answers from $2"
+  ! grep -q 'wrong data' "$work/ping" || failed 'answers that are none'
+}
+# Whether all that the kernel has given to the one interface has come out of the other.
+has_arrived() {
+  [ "$(kernel_count device "vktap-$$" tx)" = "$(kernel_count driver "$interface" rx)" ] &&
+    [ "$(kernel_count device "vktap-$$" rx)" -ge "$(kernel_count driver "$interface" tx)" ]
+}
+# traffic: pings, and copies both ways.
 traffic() {
-  ping_through driver 10.9.0.2
-  # Without a deadline it waits no longer than it deems the way to be.
-  at driver ping -c 5 -i 0.1 -w 20 -s 9000 10.9.0.2 >"$work/ping" || failed 'large pings are lost'
-  ! grep -q 'wrong data' "$work/ping" || failed 'large pings come back as something else'
+  pings driver 10.9.0.2
   copy driver device 10.9.0.2
   copy device driver 10.9.0.1
+  wait_for has_arrived || failed 'frames are lost'
 }
 
 for layout in split packed; do
@@ -96,14 +106,14 @@ for layout in split packed; do
     same "bit $bit" "$(taken $bit)" on
   done
   traffic
-  ping_through device 10.9.0.1
+  pings device 10.9.0.1
   tcp driver device 10.9.0.2 10M
   # The driver goes and comes back, to fresh rings.
   virtio=$(basename "$device"/virtio*)
   echo "$virtio" >/sys/bus/virtio/drivers/virtio_net/unbind || failed unbind
   echo "$virtio" >/sys/bus/virtio/drivers/virtio_net/bind || failed bind
   set_up_driver
-  ping_through driver 10.9.0.2
+  pings driver 10.9.0.2
   stop
 
   start --layout $layout --event-idx off --indirect off --offloads off
