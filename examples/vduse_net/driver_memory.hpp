@@ -17,8 +17,8 @@
 
 namespace vduse_net {
 
-/// The memory that a driver shares with the device: its rings, where it has them, and the pages that
-/// the kernel copies frames into and out of, which are ours and lent to it.
+/// The memory that a driver shares with the device: its rings, where it has them, and the pages
+/// that the kernel copies frames into and out of, which are ours and lent to it.
 ///
 /// So no address that the driver may come up with leads to memory that is not there: rings are
 /// refused unless every page is, and buffers outside the lent pages are in no table.
@@ -32,8 +32,8 @@ class driver_memory {
     if (lent_) device_->take_back(*lent_);
   }
 
-  /// A part of a ring: `bytes` at `address`, and on an address of this process that is a multiple of
-  /// `alignment`.
+  /// A part of a ring: `bytes` at `address`, and on an address of this process that is a multiple
+  /// of `alignment`.
   /// Errors: EINVAL, EFAULT for what cannot be one; what the ioctl and mmap return.
   vkring::result<std::byte*> ring_part(std::uint64_t address, std::size_t bytes,
                                        std::size_t alignment);

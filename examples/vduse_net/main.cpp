@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// vduse_net: a network interface of this kernel, driven by virtio_net and served by vkring. See --help.
+// vduse_net: a network interface of this kernel, driven by virtio_net and served by vkring.
+// See options.cpp.
 
 #include <signal.h>
 #include <sys/signalfd.h>

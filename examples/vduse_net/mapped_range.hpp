@@ -28,8 +28,8 @@ class mapped_range {
   static constexpr std::uint64_t most_bytes = std::uint64_t{64} << 20;
 
   /// Maps what `entry` says of `file`, as VDUSE_IOTLB_GET_FD has filled it in.
-  /// Errors: EFAULT when it ends before it begins, is longer than `most_bytes`, is not for both sides, or
-  /// has pages that cannot be had; what mmap returns.
+  /// Errors: EFAULT when it ends before it begins, is longer than `most_bytes`, is not for both
+  /// sides, or has pages that cannot be had; what mmap returns.
   static vkring::result<mapped_range> map(int file, const vduse_iotlb_entry& entry);
 
   mapped_range(mapped_range&& other) noexcept

@@ -38,7 +38,8 @@ struct queue_events {
 class server {
  public:
   /// Maps what the driver shares, and starts. `before` is what was counted so far.
-  /// Errors: those of `driver_memory` and of the worker, and EPROTO for a driver that makes no sense.
+  /// Errors: those of `driver_memory` and of the worker, and EPROTO for a driver that makes no
+  /// sense.
   static vkring::result<std::unique_ptr<server>> start(const vduse_device& device,
                                                        const vkring::feature_set& accepted,
                                                        const vkring::tap& tap,

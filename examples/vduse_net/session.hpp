@@ -29,9 +29,9 @@ class session {
   /// Makes the device and its TAP. Errors: those of `vduse_device::create` and `tap::open`.
   static vkring::result<std::unique_ptr<session>> open(const options& wanted);
 
-  /// Puts the device on the vdpa bus, serves the driver that comes until `signals` is readable, and takes
-  /// it away again. Errors: those of `attach` and `detach`, and whatever keeps it from serving the
-  /// driver, which ends it, too.
+  /// Puts the device on the vdpa bus, serves the driver that comes until `signals` is readable, and
+  /// takes it away again. Errors: those of `attach` and `detach`, and whatever keeps it from
+  /// serving the driver, which ends it, too.
   vkring::result<void> run(int signals);
 
   /// What was counted, for people.

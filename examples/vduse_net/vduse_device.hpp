@@ -25,8 +25,8 @@ enum class queue : std::uint32_t { rx = 0, tx = 1 };
 
 /// A virtio-net device with one queue pair, whose driver talks to us through the kernel.
 ///
-/// Errors name the ioctl and the device. Thread-safety: `call` from any thread, the rest by one thread.
-/// Move-only. Since Linux 6.10. Source: drivers/vdpa/vdpa_user/vduse_dev.c.
+/// Errors name the ioctl and the device. Thread-safety: `call` from any thread, the rest by one
+/// thread. Move-only. Since Linux 6.10. Source: drivers/vdpa/vdpa_user/vduse_dev.c.
 class vduse_device {
  public:
   /// Makes it, for no driver yet: that takes a place on the vdpa bus (vdpa_bus.hpp).
@@ -61,7 +61,8 @@ class vduse_device {
   /// The lowest range of the driver's addresses. Errors: EINVAL when there is none.
   vkring::result<vduse_iova_info> lowest_range() const;
   /// Has the kernel put what the driver sends and receives into this memory, which stands for the
-  /// driver's addresses from 0 on and has their exact size; until `take_back`. The pages are pinned.
+  /// driver's addresses from 0 on and has their exact size; until `take_back`. The pages are
+  /// pinned.
   vkring::result<void> lend(const vkring::region& pages) const;
   void take_back(const vkring::region& pages) const noexcept;
 

@@ -19,8 +19,8 @@
 #include "vkring/kernel/fd.hpp"
 #include "vkring/kernel/vhost_abi.hpp"
 
-// Drivers that break the rules before a frame has gone anywhere, at the other side of vduse_net. The kernel's
-// own one does not; vhost_vdpa lets a process be one.
+// Drivers that break the rules before a frame has gone anywhere, at the other side of vduse_net.
+// The kernel's own one does not; vhost_vdpa lets a process be one.
 
 using namespace vkring;
 using namespace vkring::test;

@@ -28,7 +28,8 @@ device=/sys/bus/vdpa/devices/vkring-$$
 start() {
   echo "vduse_net $*"
   : >"$work/out"
-  "$VKRING_PROGRAMS_DIR/vduse_net" --name "vkring-$$" --tap "vktap-$$" "$@" >"$work/out" 2>"$work/err" &
+  "$VKRING_PROGRAMS_DIR/vduse_net" --name "vkring-$$" --tap "vktap-$$" "$@" \
+    >"$work/out" 2>"$work/err" &
   running=$!
   helpers="$helpers $running"
   wait_for grep -q 'a driver took' "$work/out" || failed 'no driver comes'

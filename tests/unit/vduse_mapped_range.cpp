@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// What vduse_net takes for memory of a driver's rings. A program is no library, so its sources are part of this
-// test.
+// What vduse_net takes for memory of a driver's rings. A program is no library, so its sources are
+// part of this test.
 #include "../../examples/vduse_net/mapped_range.cpp"
 
 #include <unistd.h>
