@@ -50,6 +50,7 @@
 #include <vkring/queue/forward.hpp>
 #include <vkring/queue/handle_cache.hpp>
 #include <vkring/queue/queue_state.hpp>
+#include <vkring/queue/queues_of.hpp>
 #include <vkring/queue/rules.hpp>
 #include <vkring/queue/rx_queue.hpp>
 #include <vkring/queue/slot_frame.hpp>

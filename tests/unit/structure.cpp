@@ -25,13 +25,15 @@ using names = std::set<std::string>;
 // A tier is a folder, or a header that is a tier of its own. Each may include itself and version.
 const names all_tiers = {"core",   "net",       "ring",     "kernel",   "memory",
                          "queue",  "worker",    "device",   "io_uring", "fmt",
-                         "vkring", "dpdk/mbuf", "dpdk/pmd", "version"};
-const names library = {"core", "net", "ring", "kernel", "memory", "queue", "worker"};
+                         "vkring", "dpdk",      "dpdk/pmd", "version"};
 
 names joined(names set, const names& more) {
   set.insert(more.begin(), more.end());
   return set;
 }
+
+const names library = {"core", "net", "ring", "kernel", "memory", "queue", "worker"};
+const names folders = joined(library, {"dpdk"});
 
 const std::map<std::string, names> may_include = {
     {"version", {}},
@@ -42,11 +44,11 @@ const std::map<std::string, names> may_include = {
     {"memory", {"core", "net", "kernel"}},
     {"queue", {"core", "ring", "net", "memory"}},
     {"worker", {"core", "ring", "net", "memory", "queue", "kernel"}},
-    {"dpdk/mbuf", {"core", "ring", "net", "memory", "queue"}},
+    {"dpdk", {"core", "ring", "net", "memory", "queue"}},
     {"device", library},
     {"io_uring", library},
     {"fmt", library},
-    {"dpdk/pmd", joined(library, {"device", "dpdk/mbuf"})},
+    {"dpdk/pmd", joined(library, {"device", "dpdk"})},
     {"vkring", joined(library, {"device"})},
 };
 
@@ -55,9 +57,9 @@ std::string tier_of(const std::string& path) {
   const auto end = path.rfind(".hpp");
   if (end == std::string::npos) return "";
   const std::string whole = path.substr(0, end);
-  if (all_tiers.contains(whole) && (!library.contains(whole))) return whole;
+  if (all_tiers.contains(whole) && !folders.contains(whole)) return whole;
   const std::string folder = path.substr(0, path.find('/'));
-  return folder != path && library.contains(folder) ? folder : "";
+  return folder != path && folders.contains(folder) ? folder : "";
 }
 
 // The text with comments and the contents of literals blanked out; lines keep their numbers.
@@ -179,7 +181,7 @@ void check_header(const std::string& path, const std::string& text, report& into
       breach("includes \"" + name + "\" without vkring/");
     } else if (unwanted.contains(name)) {
       breach("includes <" + name + ">");
-    } else if (is_kernel_header(name) && tier != "io_uring" && !tier.starts_with("dpdk/")) {
+    } else if (is_kernel_header(name) && tier != "io_uring" && !tier.starts_with("dpdk")) {
       breach("includes <" + name + ">");
     }
   }

@@ -161,6 +161,35 @@ namespace detail {
   return value == 0 && offset == udp_csum_offset ? std::uint16_t{0xffff} : value;
 }
 
+// Completes a partial checksum over the segments of a frame, in which the field lies somewhere.
+class checksum_completer {
+ public:
+  checksum_completer(std::size_t start, std::size_t offset) noexcept
+      : start_(start), offset_(offset) {}
+
+  void add(std::span<std::byte> segment) noexcept {
+    const std::size_t end = before_ + segment.size();
+    if (end > start_) sum_.add(segment.subspan(start_ > before_ ? start_ - before_ : 0));
+    for (std::size_t i = 0; i < 2; ++i)
+      if (const std::size_t at = start_ + offset_ + i; at >= before_ && at < end)
+        field_[i] = segment.data() + (at - before_);
+    before_ = end;
+  }
+  void store() const noexcept {
+    std::byte value[2];
+    store_big(value, finished_checksum(sum_, offset_));
+    *field_[0] = value[0];
+    *field_[1] = value[1];
+  }
+
+ private:
+  std::size_t start_;
+  std::size_t offset_;
+  internet_sum sum_;
+  std::byte* field_[2] = {};  // it may lie across two segments
+  std::size_t before_ = 0;    // bytes of the frame in front of the next segment
+};
+
 }  // namespace detail
 
 /// Completes the partial checksum of a frame: sums from `start` to the end, where the field at
@@ -184,21 +213,9 @@ namespace detail {
   for (const std::span<std::byte> segment : pieces) size += segment.size();
   if (start > size || size - start < 2 || offset > size - start - 2) return false;
 
-  internet_sum sum;
-  std::byte* field[2] = {};
-  std::size_t before = 0;  // bytes of the frame in front of the segment
-  for (const std::span<std::byte> segment : pieces) {
-    const std::size_t end = before + segment.size();
-    if (end > start) sum.add(segment.subspan(start > before ? start - before : 0));
-    for (std::size_t i = 0; i < 2; ++i)
-      if (const std::size_t at = start + offset + i; at >= before && at < end)
-        field[i] = segment.data() + (at - before);
-    before = end;
-  }
-  std::byte value[2];
-  store_big(value, detail::finished_checksum(sum, offset));
-  *field[0] = value[0];
-  *field[1] = value[1];
+  detail::checksum_completer completer(start, offset);
+  for (const std::span<std::byte> segment : pieces) completer.add(segment);
+  completer.store();
   return true;
 }
 

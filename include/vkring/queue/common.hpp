@@ -57,6 +57,11 @@ inline header_fault read_header(virtio_net_hdr& to, const std::byte* payload, st
   return direct::load(reinterpret_cast<const std::uint16_t&>(*header));
 }
 
+// How many buffers a frame lies in, as the header in the first of them says.
+[[nodiscard]] inline std::uint16_t num_buffers(const std::byte* header) noexcept {
+  return direct::load(reinterpret_cast<const std::uint16_t&>(header[10]));
+}
+
 }  // namespace vkring::inline v0::detail
 
 #endif  // VKRING_QUEUE_COMMON_HPP

@@ -219,7 +219,7 @@ class rx_queue {
       if (access::source(f) != nullptr) [[unlikely]]
         return false;
       const std::byte* const header = map(h).payload + header_offset;
-      if (Mergeable && num_buffers(header) != 1) [[unlikely]]
+      if (Mergeable && detail::num_buffers(header) != 1) [[unlikely]]
         return false;
       const std::uint64_t extent = shortest + beyond;
       access::extent(f) = extent;
@@ -290,7 +290,7 @@ class rx_queue {
         if (size > source().capacity()) return reject(ring_fault::used_length, written);
         access::extent(current) = access::one_buffer | size;
         const std::uint16_t buffers =
-            rules_.mergeable ? num_buffers(map(h).payload - header_bytes) : 1;
+            rules_.mergeable ? detail::num_buffers(map(h).payload - header_bytes) : 1;
         if (buffers == 0 || buffers > most_buffers) {
           return reject(ring_fault::num_buffers, buffers);
         }
@@ -337,10 +337,6 @@ class rx_queue {
   }
 
   [[nodiscard]] Source& source() const noexcept { return cache_.source(); }
-
-  [[nodiscard]] static std::uint16_t num_buffers(const std::byte* header) noexcept {
-    return direct::load(reinterpret_cast<const std::uint16_t&>(header[10]));
-  }
 
   Ring ring_;
   frame_rules rules_;

@@ -14,8 +14,7 @@
 #include <vkring/kernel/event_fd.hpp>
 #include <vkring/kernel/sys.hpp>
 #include <vkring/net/offload.hpp>
-#include <vkring/queue/rx_queue.hpp>
-#include <vkring/queue/tx_queue.hpp>
+#include <vkring/queue/queues_of.hpp>
 #include <vkring/ring/packed.hpp>
 #include <vkring/ring/split.hpp>
 
@@ -53,9 +52,11 @@ class queue_pair {
  public:
   using ring_type = typename Layout::ring_type;
   using notifier = event_notifier<Sys>;
-  using tx_type = tx_queue<virtqueue<Layout, driver_side, tx_token>, Source, notifier>;
-  using rx_type =
-      rx_queue<virtqueue<Layout, driver_side, typename Source::handle>, Source, notifier>;
+  using queues = queues_of<Source>;
+  using tx_driver = virtqueue<Layout, driver_side, typename queues::tx_token_type>;
+  using rx_driver = virtqueue<Layout, driver_side, typename queues::rx_token_type>;
+  using tx_type = typename queues::template tx<tx_driver, notifier>;
+  using rx_type = typename queues::template rx<rx_driver, notifier>;
 
   /// The eventfds of a pair, `call` signalled by the device and `kick` by the queues.
   struct events {
@@ -83,10 +84,9 @@ class queue_pair {
         tx_ring_(tx_ring_in(block, layout)),
         rx_ring_(rx_ring_in(block, layout)),
         tables_(tables_in(block, guest, layout)),
-        tx_(virtqueue<Layout, driver_side, tx_token>(tx_ring_, options, tables_), source,
-            rules(plan, plan.tx, &memory), notifier{&events_.tx_kick}),
-        rx_(virtqueue<Layout, driver_side, typename Source::handle>(
-                rx_ring_, options, {}, rx_type::max_written(source, rules(plan, plan.rx))),
+        tx_(tx_driver(tx_ring_, options, tables_), source, rules(plan, plan.tx, &memory),
+            notifier{&events_.tx_kick}),
+        rx_(rx_driver(rx_ring_, options, {}, rx_type::max_written(source, rules(plan, plan.rx))),
             source, rules(plan, plan.rx), notifier{&events_.rx_kick}) {
     rx_.refill();
   }
@@ -101,12 +101,11 @@ class queue_pair {
         tx_ring_(tx_ring_in(block, layout)),
         rx_ring_(rx_ring_in(block, layout)),
         tables_(tables_in(block, guest, layout)),
-        tx_(virtqueue<Layout, driver_side, tx_token>(tx_ring_, options, tables_, UINT32_MAX,
-                                                     tx.ring, tx_type::tokens(tx, source)),
+        tx_(tx_driver(tx_ring_, options, tables_, UINT32_MAX, tx.ring,
+                      tx_type::tokens(tx, source)),
             source, rules(plan, plan.tx, &memory), notifier{&events_.tx_kick}, tx),
-        rx_(virtqueue<Layout, driver_side, typename Source::handle>(
-                rx_ring_, options, {}, rx_type::max_written(source, rules(plan, plan.rx)), rx.ring,
-                rx_type::tokens(rx, source)),
+        rx_(rx_driver(rx_ring_, options, {}, rx_type::max_written(source, rules(plan, plan.rx)),
+                      rx.ring, rx_type::tokens(rx, source)),
             source, rules(plan, plan.rx), notifier{&events_.rx_kick}, rx) {}
   queue_pair(const queue_pair&) = delete;
   queue_pair& operator=(const queue_pair&) = delete;
