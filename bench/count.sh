@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Instructions per frame of each verb of ring_loopback, counted by callgrind.
+# Instructions per frame of each verb of ring_loopback or mbuf_loopback, counted by callgrind.
 #
 #   bench/count.sh [PROGRAM]          prints them
-#   bench/count.sh PROGRAM --write    and keeps them in bench/counts.txt
+#   bench/count.sh PROGRAM --write    and keeps them in bench/counts.txt (mbuf_counts.txt)
 #   bench/count.sh PROGRAM --check BUILD
-#                                     and fails if one is more than 5 % above bench/counts.txt
+#                                     and fails if one is more than 5 % above those kept
 #
 # PROGRAM is bench/ring_loopback, that of build/gcc-release unless told otherwise. A verb is a
 # function that is not inlined, and all that it calls.
@@ -18,11 +18,16 @@ set -eu
 program=${1:-$(dirname "$0")/../build/gcc-release/bench/ring_loopback}
 mode=${2:-}
 counted='x86_64 GNU 12 Release'
+family=$(basename "$program")
+case $family in
+  mbuf_loopback) test=bench_mbuf_counts kept=$(dirname "$0")/mbuf_counts.txt options='as libdpdk wants it' ;;
+  *) test=bench_counts kept=$(dirname "$0")/counts.txt options='no -march' ;;
+esac
 
 # skip CASE REASON
 skip() {
-  echo "skipped: bench_counts: $1: $2"
-  [ -z "${VKRING_SKIP_LOG:-}" ] || printf 'bench_counts: %s\t%s\n' "$1" "$2" >>"$VKRING_SKIP_LOG"
+  echo "skipped: $test: $1: $2"
+  [ -z "${VKRING_SKIP_LOG:-}" ] || printf '%s: %s\t%s\n' "$test" "$1" "$2" >>"$VKRING_SKIP_LOG"
   exit 77
 }
 if [ "$mode" = --check ]; then
@@ -30,7 +35,6 @@ if [ "$mode" = --check ]; then
   command -v valgrind >/dev/null || skip "$3" "valgrind is not installed"
 fi
 
-kept=$(dirname "$0")/counts.txt
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
 turns=1000
@@ -39,8 +43,8 @@ turns=1000
 count() {
   name=$1/$2
   case $2 in
-    */*) full=ring_loopback/$1/${2%%/*}/size:256/burst:32/${2#*/} ;;
-    *) full=ring_loopback/$1/$2/size:256/burst:32 ;;
+    */*) full=$family/$1/${2%%/*}/size:256/burst:32/${2#*/} ;;
+    *) full=$family/$1/$2/size:256/burst:32 ;;
   esac
   shift 2
   frames=$(valgrind --quiet --tool=callgrind --callgrind-out-file="$work/out" \
@@ -67,6 +71,12 @@ count() {
 }
 
 for layout in split packed; do
+  if [ $family = mbuf_loopback ]; then
+    count $layout mbuf_tx tx_burst allocate
+    count $layout mbuf_rx rx_burst release
+    count $layout mbuf_rx/mergeable rx_burst
+    continue
+  fi
   count $layout lease_tx send reclaim send+reclaim allocate fill
   count $layout lease_rx receive release read
   count $layout lease_rx/mergeable receive
@@ -80,7 +90,7 @@ cat "$work/counts"
 case $mode in
   --write)
     {
-      echo '# Instructions per frame, counted by bench/count.sh: g++ 12 -O3, no -march, 64-byte frames,'
+      echo "# Instructions per frame, counted by bench/count.sh: g++ 12 -O3, $options, 64-byte frames,"
       echo '# bursts of 32, ring of 256. A change that makes one rise by more than 5 % fails a test.'
       cat "$work/counts"
     } >"$kept"
@@ -90,7 +100,7 @@ case $mode in
       /^#/ { next }
       { key = $1 " " $2 }
       NR == FNR { limit[key] = $3 * 1.05 + 0.005; kept[key] = $3; next }
-      !(key in limit) { print key " is not in bench/counts.txt"; bad = 1; next }
+      !(key in limit) { print key " is not in the kept counts"; bad = 1; next }
       $3 > limit[key] { print key " rose from " kept[key] " to " $3; bad = 1 }
       { delete limit[key] }
       END {

@@ -86,18 +86,19 @@ struct aligned_memory {
   std::byte* block;
 };
 
-/// What all loopbacks share: a pool, its memory table, a ring of any layout, and what was sent and
-/// received.
-struct loopback {
-  explicit loopback(const loopback_options& o)
+/// What all loopbacks share: a ring of any layout, a memory table, and what was sent and received.
+struct loopback_base {
+  explicit loopback_base(const loopback_options& o)
       : options(o),
         ring_memory(std::max(split_ring::bytes(o.size), packed_ring::bytes(o.size))),
-        table_memory(indirect_tables::bytes(o.size, frame_pieces)),
-        pool(buffer_pool::make({.buffers = 8u * o.size}).value()) {
-    for (const guest_region& region : pool->regions()) {
+        table_memory(indirect_tables::bytes(o.size, frame_pieces)) {}
+
+  /// Lets the device reach the memory of the buffers.
+  void reach(std::span<const guest_region> regions) {
+    for (const guest_region& region : regions) {
       table.add_at(region.guest, {region.host, region.size}).value();
     }
-    tables.entries = o.indirect ? frame_pieces : std::uint16_t{0};
+    tables.entries = options.indirect ? frame_pieces : std::uint16_t{0};
     tables.host = table_memory.block;
     tables.address = table.add({table_memory.block, table_memory.bytes}).value();
   }
@@ -116,18 +117,27 @@ struct loopback {
   loopback_options options;
   aligned_memory ring_memory;
   aligned_memory table_memory;
-  std::shared_ptr<buffer_pool> pool;
   memory_table table;
   indirect_tables tables;
   tally sent;
   tally received;
 };
 
+/// The same with a pool of buffers.
+struct loopback : loopback_base {
+  explicit loopback(const loopback_options& o)
+      : loopback_base(o), pool(buffer_pool::make({.buffers = 8u * o.size}).value()) {
+    reach(pool->regions());
+  }
+
+  std::shared_ptr<buffer_pool> pool;
+};
+
 /// The device side: what a worker does with its rings.
 template <class Layout>
 class device_end {
  public:
-  explicit device_end(const loopback& with)
+  explicit device_end(const loopback_base& with)
       : queue_(with.ring<Layout>(), with.ring_terms(), table_cursor(with.table)),
         burst_(with.options.burst) {}
 

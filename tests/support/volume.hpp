@@ -173,28 +173,23 @@ class burst_wire {
   std::uint32_t next_ = 0;
 };
 
-/// A device, and that many frames through it each way.
-class volume_bed {
+/// The kernel's end of that many frames each way.
+class volume_exchange {
  public:
-  struct options {
-    std::size_t ordinary = 123;  ///< bytes of most frames
-    std::size_t large = 123;     ///< bytes of some
-    std::size_t piece = 2048;    ///< what the application's frames are cut into, if they are larger
-  };
+  static constexpr std::uint32_t burst = 64;
 
-  volume_bed(netns& ns, device_config config, const pool_options& buffers, const options& how)
-      : pool_(buffer_pool::make(buffers).value()),
-        it(device::open(std::move(config), pool_).value()),
-        how_(how),
-        frames_(how.ordinary, how.large),
-        wire_(ns, it.index()) {}
+  volume_exchange(const netns& ns, int index, const volume_frame& frames)
+      : frames_(frames), wire_(ns, index) {}
 
-  /// What went wrong; empty if nothing.
-  std::string run(std::uint32_t count) {
+  /// `send(first, count)` sends frames `first` to `count`, a burst of them at most, and returns how many
+  /// went; `receive(sink)` calls `sink(bytes, lane)` for each frame that has come. Frames keep to the lane
+  /// `lane_of`. What went wrong; empty if nothing.
+  template <class Send, class Receive>
+  std::string run(std::uint32_t count, std::size_t lanes, Send&& send, Receive&& receive) {
     if (!wire_.good()) return "the kernel's end cannot be opened";
     using clock = std::chrono::steady_clock;
-    volume_count out(count, it.queue_pairs());
-    volume_count in(count, it.queue_pairs());
+    volume_count out(count, lanes);
+    volume_count in(count, lanes);
     std::uint32_t sent = 0;
     std::uint32_t fed = 0;
     auto moved = clock::now();
@@ -204,9 +199,11 @@ class volume_bed {
       if (fed != count && fed - in.came() < tap_holds - burst) feed(fed, count);
       wire_.receive([&](std::span<const std::byte> frame) {
         const auto number = frames_.number_of(frame);
-        note(out.take(number, number ? lane_of(*number) : 0));
+        note(out.take(number, number ? lane_of(*number, lanes) : 0));
       });
-      for (std::size_t pair = 0; pair < it.queue_pairs(); ++pair) receive(pair, in);
+      receive([&](std::span<const std::byte> frame, std::size_t lane) {
+        note(in.take(frames_.number_of(frame), lane));
+      });
       if (!wrong_.empty()) return wrong_;
       if (sent + fed + out.came() + in.came() != before) {
         moved = clock::now();
@@ -220,46 +217,16 @@ class volume_bed {
     return {};
   }
 
+  /// Frames of a flow keep to one queue.
+  [[nodiscard]] static std::size_t lane_of(std::uint32_t number, std::size_t lanes) {
+    return number % volume_frame::flows % lanes;
+  }
+
  private:
-  static constexpr std::uint32_t burst = 64;
   static constexpr std::uint32_t tap_holds = 500;  // half its queue, which drops what is more
 
-  std::shared_ptr<buffer_pool> pool_;
-
- public:
-  device it;
-
- private:
   void note(std::string wrong) {
     if (wrong_.empty()) wrong_ = std::move(wrong);
-  }
-  // Frames of a flow keep to one queue.
-  [[nodiscard]] std::size_t lane_of(std::uint32_t number) const {
-    return number % volume_frame::flows % it.queue_pairs();
-  }
-
-  // Through one queue each: the next frames, as many as go in.
-  std::uint32_t send(std::uint32_t first, std::uint32_t count) {
-    if (it.queue_pairs() == 1 && how_.large <= how_.piece) {
-      std::array<device::frame, burst> some;
-      const std::size_t made =
-          it.tx(0).allocate(std::span(some).first(std::min(burst, count - first)));
-      for (std::size_t i = 0; i < made; ++i) {
-        const auto number = first + static_cast<std::uint32_t>(i);
-        some[i].resize(static_cast<std::uint32_t>(frames_.size_of(number)));
-        frames_.write(number, some[i].contiguous().data());
-      }
-      return static_cast<std::uint32_t>(it.tx(0).send(std::span(some).first(made)));
-    }
-    std::array<std::byte, volume_frame::longest> bytes;
-    std::uint32_t sent = 0;
-    for (; sent < burst && first + sent < count; ++sent) {
-      const std::size_t size = frames_.write(first + sent, bytes.data());
-      auto& tx = it.tx(lane_of(first + sent));
-      device::frame whole = in_pieces(tx, std::span(bytes).first(size), how_.piece);
-      if (!whole || tx.send({&whole, 1}) == 0) break;
-    }
-    return sent;
   }
   void feed(std::uint32_t& fed, std::uint32_t count) {
     const std::uint32_t some = std::min(burst, count - fed);
@@ -275,28 +242,92 @@ class volume_bed {
     if (sent < 0) return note("the kernel's end: errno " + std::to_string(-sent));
     fed += static_cast<std::uint32_t>(sent);
   }
-  void receive(std::size_t pair, volume_count& in) {
+
+  volume_frame frames_;
+  burst_wire wire_;
+  std::vector<std::byte> to_feed_ = std::vector<std::byte>(std::size_t{burst} * 4096);
+  std::string wrong_;
+};
+
+/// A device, and that many frames through it each way.
+class volume_bed {
+ public:
+  struct options {
+    std::size_t ordinary = 123;  ///< bytes of most frames
+    std::size_t large = 123;     ///< bytes of some
+    std::size_t piece = 2048;    ///< what the application's frames are cut into, if they are larger
+  };
+
+  volume_bed(netns& ns, device_config config, const pool_options& buffers, const options& how)
+      : pool_(buffer_pool::make(buffers).value()),
+        it(device::open(std::move(config), pool_).value()),
+        how_(how),
+        frames_(how.ordinary, how.large),
+        exchange_(ns, it.index(), frames_) {}
+
+  /// What went wrong; empty if nothing.
+  std::string run(std::uint32_t count) {
+    return exchange_.run(
+        count, it.queue_pairs(),
+        [this](std::uint32_t first, std::uint32_t all) { return send(first, all); },
+        [this](const auto& sink) {
+          for (std::size_t pair = 0; pair < it.queue_pairs(); ++pair) receive(pair, sink);
+        });
+  }
+
+ private:
+  static constexpr std::uint32_t burst = volume_exchange::burst;
+
+  std::shared_ptr<buffer_pool> pool_;
+
+ public:
+  device it;
+
+ private:
+  // Through one queue each: the next frames, as many as go in.
+  std::uint32_t send(std::uint32_t first, std::uint32_t count) {
+    if (it.queue_pairs() == 1 && how_.large <= how_.piece) {
+      std::array<device::frame, burst> some;
+      const std::size_t made =
+          it.tx(0).allocate(std::span(some).first(std::min(burst, count - first)));
+      for (std::size_t i = 0; i < made; ++i) {
+        const auto number = first + static_cast<std::uint32_t>(i);
+        some[i].resize(static_cast<std::uint32_t>(frames_.size_of(number)));
+        frames_.write(number, some[i].contiguous().data());
+      }
+      return static_cast<std::uint32_t>(it.tx(0).send(std::span(some).first(made)));
+    }
+    std::array<std::byte, volume_frame::longest> content;
+    std::uint32_t sent = 0;
+    for (; sent < burst && first + sent < count; ++sent) {
+      const std::size_t size = frames_.write(first + sent, content.data());
+      auto& tx = it.tx(volume_exchange::lane_of(first + sent, it.queue_pairs()));
+      device::frame whole = in_pieces(tx, std::span(content).first(size), how_.piece);
+      if (!whole || tx.send({&whole, 1}) == 0) break;
+    }
+    return sent;
+  }
+  template <class Sink>
+  void receive(std::size_t pair, const Sink& sink) {
     std::array<device::frame, burst> some;
     const std::size_t got = it.rx(pair).receive(some);
     for (device::frame& each : std::span(some).first(got)) {
-      std::span<const std::byte> bytes = each.contiguous();
-      if (bytes.empty()) {
+      std::span<const std::byte> content = each.contiguous();
+      if (content.empty()) {
         whole_.clear();
         each.for_each_segment(
             [&](std::span<std::byte> part) { whole_.insert(whole_.end(), part.begin(), part.end()); });
-        bytes = whole_;
+        content = whole_;
       }
-      note(in.take(frames_.number_of(bytes), pair));
+      sink(content, pair);
     }
     it.rx(pair).recycle(std::span(some).first(got));
   }
 
   options how_;
   volume_frame frames_;
-  burst_wire wire_;
-  std::vector<std::byte> to_feed_ = std::vector<std::byte>(std::size_t{burst} * 4096);
+  volume_exchange exchange_;
   std::vector<std::byte> whole_;
-  std::string wrong_;
 };
 
 }  // namespace vkring::test
