@@ -243,6 +243,9 @@ class table_cursor {
     return in_other_region(guest, length);
   }
 
+  /// The region of the last look-up: a copy of it can stay in registers through a burst.
+  [[nodiscard]] const guest_region& last() const noexcept { return last_; }
+
   /// As `memory_table::guest_of`.
   [[nodiscard]] std::optional<std::uint64_t> guest_of(std::span<const std::byte> host) noexcept {
     if (const auto found = last_.address_of(host)) [[likely]]
