@@ -99,16 +99,18 @@ struct kick_counter {
 };
 
 /// A ring, the memory that both sides share, and the device's side of it.
-class ring_bed {
+template <class Layout>
+class basic_ring_bed {
  public:
-  using device_type = virtqueue<split, device_side, table_cursor>;
+  using ring_words = typename Layout::ring_type;
+  using device_type = virtqueue<Layout, device_side, table_cursor>;
 
-  ring_bed(std::span<const guest_region> regions, bed_options chosen)
+  basic_ring_bed(std::span<const guest_region> regions, bed_options chosen)
       : options(chosen),
-        memory(split_ring::bytes(options.ring.size)),
+        memory(ring_words::bytes(options.ring.size)),
         tables(std::max<std::size_t>(
             16, indirect_tables::bytes(options.ring.size, options.table_entries))),
-        ring(split_ring::place(memory.bytes(), options.ring.size)) {
+        ring(ring_words::place(memory.bytes(), options.ring.size)) {
     options.ring.indirect = options.table_entries != 0;
     for (const guest_region& each : regions) {
       table.add_at(each.guest, {each.host, each.size}).value();
@@ -116,8 +118,8 @@ class ring_bed {
     tables_address = table.add(tables.bytes()).value();
     options.rules.memory = &table;
   }
-  ring_bed(const ring_bed&) = delete;
-  ring_bed& operator=(const ring_bed&) = delete;
+  basic_ring_bed(const basic_ring_bed&) = delete;
+  basic_ring_bed& operator=(const basic_ring_bed&) = delete;
 
   [[nodiscard]] indirect_tables driver_tables() const {
     return {tables.data(), tables_address, options.table_entries};
@@ -130,10 +132,11 @@ class ring_bed {
   guarded_memory memory;
   guarded_memory tables;
   std::uint64_t tables_address = 0;
-  split_ring ring;
+  ring_words ring;
   memory_table table;
   int kicks = 0;
 };
+using ring_bed = basic_ring_bed<split>;
 
 /// What a device finds in a tx queue.
 struct sent_frame {

@@ -7,6 +7,7 @@
 
 #include "support/dpdk.hpp"
 #include "support/queue_bed.hpp"
+#include "vkring/ring/packed.hpp"
 
 // Queues of mbufs against a scripted device: every kind of mbuf, every way not to be sent or believed.
 
@@ -15,14 +16,17 @@ using namespace vkring::test;
 
 namespace {
 
-struct mbuf_tx_bed : ring_bed {
-  using ring_type = virtqueue<split, driver_side, mbuf_token>;
+template <class Layout>
+struct basic_tx_bed : basic_ring_bed<Layout> {
+  using base = basic_ring_bed<Layout>;
+  using base::options;
+  using ring_type = virtqueue<Layout, driver_side, mbuf_token>;
 
-  mbuf_tx_bed(mempool_source& source, const bed_options& chosen = {})
-      : ring_bed(source.regions(), chosen),
-        queue(ring_type(ring, options.ring, driver_tables()), source, options.rules,
-              kick_counter{&kicks}),
-        device(make_device()) {}
+  basic_tx_bed(mempool_source& source, const bed_options& chosen = {})
+      : base(source.regions(), chosen),
+        queue(ring_type(this->ring, options.ring, this->driver_tables()), source, options.rules,
+              kick_counter{&this->kicks}),
+        device(this->make_device()) {}
 
   bool send(::rte_mbuf* m) { return queue.tx_burst({&m, 1}) == 1; }
   std::uint64_t drops(drop_reason reason) const {
@@ -60,18 +64,23 @@ struct mbuf_tx_bed : ring_bed {
   }
 
   mbuf_tx_queue<ring_type, kick_counter> queue;
-  device_type device;
+  typename base::device_type device;
 };
+using mbuf_tx_bed = basic_tx_bed<split>;
 
-struct mbuf_rx_bed : ring_bed {
-  using ring_type = virtqueue<split, driver_side, ::rte_mbuf*>;
+template <class Layout>
+struct basic_rx_bed : basic_ring_bed<Layout> {
+  using base = basic_ring_bed<Layout>;
+  using base::options;
+  using ring_type = virtqueue<Layout, driver_side, ::rte_mbuf*>;
   using queue_type = mbuf_rx_queue<ring_type, kick_counter>;
 
-  mbuf_rx_bed(mempool_source& source, const bed_options& chosen = {})
-      : ring_bed(source.regions(), chosen),
-        queue(ring_type(ring, options.ring, {}, queue_type::max_written(source, options.rules)),
-              source, options.rules, kick_counter{&kicks}),
-        device(make_device()) {
+  basic_rx_bed(mempool_source& source, const bed_options& chosen = {})
+      : base(source.regions(), chosen),
+        queue(ring_type(this->ring, options.ring, {},
+                        queue_type::max_written(source, options.rules)),
+              source, options.rules, kick_counter{&this->kicks}),
+        device(this->make_device()) {
     queue.refill();
   }
 
@@ -110,8 +119,9 @@ struct mbuf_rx_bed : ring_bed {
   }
 
   queue_type queue;
-  device_type device;
+  typename base::device_type device;
 };
+using mbuf_rx_bed = basic_rx_bed<split>;
 
 struct pool_bed {
   packet_pool pool;
@@ -189,11 +199,12 @@ TEST_CASE("mbuf queues: a packet pool is a source of frames, too") {
   check_pristine(*bed.pool);
 }
 
-TEST_CASE("mbuf queues: packets are sent as they are, from any pool") {
+TEMPLATE_TEST_CASE("mbuf queues: packets are sent as they are, from any pool", "", split,
+                   packed) {
   const pool_bed bed;
   const packet_pool foreign = make_packet_pool(63);
   for_each_mix(8, [&](const bed_options& options) {
-    mbuf_tx_bed tx(*bed.source, options);
+    basic_tx_bed<TestType> tx(*bed.source, options);
     for (std::uint32_t round = 0; round < 10; ++round) {
       std::vector<::rte_mbuf*> burst;
       for (std::uint32_t i = 0; i < 5; ++i) {
@@ -222,9 +233,10 @@ TEST_CASE("mbuf queues: packets are sent as they are, from any pool") {
   check_pristine(*foreign);
 }
 
-TEST_CASE("mbuf queues: a full ring leaves the rest to the caller") {
+TEMPLATE_TEST_CASE("mbuf queues: a full ring leaves the rest to the caller", "", split,
+                   packed) {
   const pool_bed bed;
-  mbuf_tx_bed tx(*bed.source);
+  basic_tx_bed<TestType> tx(*bed.source);
   std::vector<::rte_mbuf*> burst;
   for (std::uint32_t i = 0; i < 12; ++i) burst.push_back(packet_of(*bed.pool, pattern(i, 60)));
   CHECK(tx.queue.tx_burst(burst) == 8);
@@ -237,13 +249,14 @@ TEST_CASE("mbuf queues: a full ring leaves the rest to the caller") {
   CHECK(tx.kicks == 2);
 }
 
-TEST_CASE("mbuf queues: chained packets, with tables and without") {
+TEMPLATE_TEST_CASE("mbuf queues: chained packets, with tables and without", "", split,
+                   packed) {
   const pool_bed bed;
   for (const std::uint16_t entries : {std::uint16_t{8}, std::uint16_t{0}}) {
     bed_options options;
     options.ring.size = 16;
     options.table_entries = entries;
-    mbuf_tx_bed tx(*bed.source, options);
+    basic_tx_bed<TestType> tx(*bed.source, options);
     for (std::uint32_t round = 0; round < 20; ++round) {
       CHECK(tx.send(packet_of(*bed.pool, pattern(round, 400), 100)));
       CHECK(tx.send(packet_of(*bed.pool, pattern(round, 64))));
@@ -444,12 +457,13 @@ TEST_CASE("mbuf queues: no mbuf for a header is counted") {
   CHECK(bed.all_back());
 }
 
-TEST_CASE("mbuf queues: packets come in, one mbuf each or several") {
+TEMPLATE_TEST_CASE("mbuf queues: packets come in, one mbuf each or several", "", split,
+                   packed) {
   const pool_bed bed;
   for_each_mix(16, [&](bed_options options) {
     for (const bool mergeable : {false, true}) {
       options.rules.mergeable = mergeable;
-      mbuf_rx_bed rx(*bed.source, options);
+      basic_rx_bed<TestType> rx(*bed.source, options);
       rx.queue.set_port(7);
       for (std::uint32_t round = 0; round < 20; ++round) {
         const std::size_t size = mergeable && round % 3 == 2 ? 900 : 60 + round;
@@ -529,11 +543,12 @@ TEST_CASE("mbuf queues: a device that lies breaks the queue, and no mbuf is lost
   check_pristine(*bed.pool);
 }
 
-TEST_CASE("mbuf queues: a pool that runs dry posts what it has, counts the rest, and recovers") {
+TEMPLATE_TEST_CASE("mbuf queues: a pool that runs dry posts what it has, counts the rest, and recovers", "", split,
+                   packed) {
   const pool_bed bed(7);
   bed_options options;
   options.ring.size = 16;
-  mbuf_rx_bed rx(*bed.source, options);
+  basic_rx_bed<TestType> rx(*bed.source, options);
   CHECK(rx.queue.ring().in_flight() == 7);
   CHECK(rx.queue.counters().starved.value() == 1);
   rx.deliver(pattern(1, 60));

@@ -147,7 +147,7 @@ class mbuf_rx_queue {
   template <bool Mergeable>
   [[gnu::always_inline]] std::size_t receive_plain(std::span<::rte_mbuf*> packets) noexcept {
     const std::size_t pending =
-        std::min<std::size_t>(ring_.used_pending(packets.size()), packets.size());
+        std::min<std::size_t>(ring_.used_at_most(packets.size()), packets.size());
     const std::uint32_t min_size = rules_.min_size;
     ::rte_mbuf** const out = packets.data();
     std::uint64_t bytes = 0;

@@ -77,16 +77,18 @@ class mbuf_tx_queue {
   /// Gives back what the device has read and returns how many packets that was. `tx_burst` does so when
   /// it is short; call it where mbufs must not rest in the ring (what `rte_eth_tx_done_cleanup` is for).
   std::uint16_t reclaim() noexcept {
-    const std::uint16_t pending = ring_.used_pending(ring_.size());
+    const std::uint16_t pending = ring_.used_at_most(ring_.size());
     returned back;
-    std::uint16_t done = ring_.reclaim_burst(pending, [&back](std::size_t, mbuf_token token) {
+    const auto give = [&back](std::size_t, mbuf_token token) __attribute__((always_inline)) {
       back.add(token);
       return true;
-    });
-    if (done != pending) [[unlikely]] {
-      done += ring_.reclaim(ring_.size(), [&back](mbuf_token token) { back.add(token); });
-    }
-    return done;
+    };
+    const std::uint16_t done = ring_.reclaim_burst(pending, give);
+    if (done == pending || ring_.used_pending(1) == 0) [[likely]]
+      return done;
+    const std::uint16_t others =
+        ring_.reclaim(ring_.size(), [&back](mbuf_token token) { back.add(token); });
+    return static_cast<std::uint16_t>(done + others);
   }
 
   /// Asks for a call once the device has read half of what is in flight now. `more_pending`: it has.
