@@ -85,8 +85,8 @@ class mbuf_rx : public mbuf_loopback {
  public:
   explicit mbuf_rx(const loopback_options& o)
       : mbuf_loopback(o),
-        queue_(ring_type(ring<Layout>(), ring_terms(), {}, queue::max_written(*source, rules())), *source,
-               rules(), no_notify{}),
+        queue_(ring_type(ring<Layout>(), ring_terms(), {}, queue::max_written(*source, rules())),
+               *source, rules(), no_notify{}),
         device_(*this) {
     queue_.refill();
   }

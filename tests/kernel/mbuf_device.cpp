@@ -13,24 +13,25 @@
 #include "vkring/device.hpp"
 #include "vkring/dpdk/mbuf.hpp"
 
-// Mbufs through a device to a real TAP and back, over vhost-net where there is one: pools of every kind,
-// large packets, offloads as the kernel does and leaves them. And a million packets each way through the
-// worker.
+// Mbufs through a device to a real TAP and back, over vhost-net where there is one, on split rings:
+// pools of every kind, large packets, offloads as the kernel does and leaves them. And a million
+// packets each way through the worker.
 
 using namespace vkring;
 using namespace vkring::test;
 
 namespace {
 
-using mbuf_device = basic_device<split, mempool_source>;
+template <class Layout>
+struct basic_mbuf_bed {
+  using device_type = basic_device<Layout, mempool_source>;
 
-struct mbuf_bed {
   std::shared_ptr<mempool_source> source;
-  mbuf_device it;
+  device_type it;
 
-  mbuf_bed(const netns& ns, ::rte_mempool& pool, device_config config = {})
+  basic_mbuf_bed(const netns& ns, ::rte_mempool& pool, device_config config = {})
       : source(mempool_source::make(&pool).value()),
-        it(mbuf_device::open(in(ns, std::move(config)), source).value()) {}
+        it(device_type::open(in(ns, std::move(config)), source).value()) {}
 
   static device_config in(const netns& ns, device_config config) {
     config.name = "vkt%d";
@@ -48,9 +49,12 @@ struct mbuf_bed {
     return got;
   }
 };
+using mbuf_bed = basic_mbuf_bed<split>;
 
 // Packets of assorted sizes each way, the larger ones in pieces. What went wrong; empty if nothing.
-std::string both_ways(mbuf_bed& bed, const netns& ns, ::rte_mempool& pool, std::size_t piece) {
+template <class Layout>
+std::string both_ways(basic_mbuf_bed<Layout>& bed, const netns& ns, ::rte_mempool& pool,
+                      std::size_t piece) {
   tap_wire wire(ns, bed.it.index());
   for (std::uint32_t i = 0; i < 200; ++i) {
     const auto frame = numbered_frame(i, 60 + i * 7);
@@ -81,11 +85,12 @@ struct foreign_memory {
 
 }  // namespace
 
-TEST_CASE("mbuf device: packets each way, chained where they are large") {
+TEMPLATE_TEST_CASE("mbuf device: packets each way, chained where they are large", "", split,
+                   packed) {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
   const packet_pool pool = make_packet_pool(2047, 512, 32);
-  mbuf_bed bed(*ns, *pool);
+  basic_mbuf_bed<TestType> bed(*ns, *pool);
   CHECK(both_ways(bed, *ns, *pool, 300) == "");
   CHECK(bed.it.tx_statistics(0).drops.empty());
   CHECK(bed.it.rx_statistics(0).drops.empty());

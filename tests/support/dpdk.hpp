@@ -26,8 +26,9 @@ inline void start_eal() {
   static const bool started = [] {
     cpu_set_t before;
     ::sched_getaffinity(0, sizeof before, &before);
-    std::vector<std::string> words = {"test", "--no-huge", "--no-pci", "-m", "256",
-                                      "--no-telemetry", "--no-shconf", "--log-level", "lib.*:error"};
+    std::vector<std::string> words = {"test", "--no-huge", "--no-pci", "--no-telemetry",
+                                      "--no-shconf"};
+    words.insert(words.end(), {"-m", "256", "--log-level", "lib.*:error"});
     words.insert(words.end(), {"--lcores", "0@" + std::to_string(::sched_getcpu())});
     std::vector<char*> arguments;
     for (std::string& each : words) arguments.push_back(each.data());

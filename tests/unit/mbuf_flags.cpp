@@ -10,8 +10,8 @@
 #include "support/packets.hpp"
 #include "vkring/dpdk/prepare.hpp"
 
-// What mbufs say about offloads, both ways, on real frames: as the header says it, and as the bytes have
-// to be for it.
+// What mbufs say about offloads, both ways, on real frames: as the header says it, and as the bytes
+// have to be for it.
 
 using namespace vkring;
 using namespace vkring::test;

@@ -9,7 +9,8 @@
 #include "support/queue_bed.hpp"
 #include "vkring/ring/packed.hpp"
 
-// Queues of mbufs against a scripted device: every kind of mbuf, every way not to be sent or believed.
+// Queues of mbufs against a scripted device: every kind of mbuf, every way not to be sent or
+// believed.
 
 using namespace vkring;
 using namespace vkring::test;
@@ -543,7 +544,7 @@ TEST_CASE("mbuf queues: a device that lies breaks the queue, and no mbuf is lost
   check_pristine(*bed.pool);
 }
 
-TEMPLATE_TEST_CASE("mbuf queues: a pool that runs dry posts what it has, counts the rest, and recovers", "", split,
+TEMPLATE_TEST_CASE("mbuf queues: a pool that runs dry posts what it has, and recovers", "", split,
                    packed) {
   const pool_bed bed(7);
   bed_options options;

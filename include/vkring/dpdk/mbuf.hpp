@@ -6,7 +6,8 @@
 // (Debian: libdpdk-dev) and an initialised EAL; hugepages, ports and drivers are not needed.
 //
 //     auto pool = vkring::mempool_source::make(packet_pool).value();
-//     auto tap = vkring::basic_device<vkring::split, vkring::mempool_source>::open(config, pool).value();
+//     using device = vkring::basic_device<vkring::split, vkring::mempool_source>;
+//     auto tap = device::open(config, pool).value();
 //     const std::uint16_t received = tap.rx(0).rx_burst(packets);
 //     const std::uint16_t sent = tap.tx(0).tx_burst(packets);
 

@@ -52,22 +52,24 @@ class mbuf_rx_queue {
   /// What packets say in `rte_mbuf::port`; RTE_MBUF_PORT_INVALID at first.
   void set_port(std::uint16_t port) noexcept { port_ = port; }
 
-  /// Receives up to `packets.size()` packets and returns how many; puts fresh mbufs into the ring. Large
-  /// ones are chained. What their headers say is in their flags: see `describe`. A packet whose header
-  /// cannot be believed is dropped and counted.
+  /// Receives up to `packets.size()` packets and returns how many; puts fresh mbufs into the ring.
+  /// Large ones are chained. What their headers say is in their flags: see `describe`. A packet
+  /// whose header cannot be believed is dropped and counted.
   std::uint16_t rx_burst(std::span<::rte_mbuf*> packets) noexcept {
     std::size_t received =
         rules_.mergeable ? receive_plain<true>(packets) : receive_plain<false>(packets);
     if (received != packets.size() && ring_.used_pending(1) != 0) [[unlikely]] {
       received += receive_any(packets.subspan(received));
     }
-    // In whole bursts; but a device that has nothing to offer may be short of mbufs for a large packet.
+    // In whole bursts; but a device that has nothing to offer may be short of mbufs for a large
+    // packet.
     if (ring_.room() >= burst_ / 2 || received == 0) refill();
     return static_cast<std::uint16_t>(received);
   }
 
-  /// Puts mbufs into the ring until it is full or the pool is empty, which `counters().starved` counts.
-  /// `rx_burst` does so; call it once before the device starts, and where the pool had run dry.
+  /// Puts mbufs into the ring until it is full or the pool is empty, which `counters().starved`
+  /// counts. `rx_burst` does so; call it once before the device starts, and where the pool had run
+  /// dry.
   void refill() noexcept {
     while (const std::uint16_t room = ring_.room()) {
       std::array<::rte_mbuf*, most_at_once> fresh;
@@ -84,16 +86,16 @@ class mbuf_rx_queue {
     }
   }
 
-  /// Asks for a call when the next packet comes. `more_pending`: one is there already. Whoever goes to
-  /// sleep leaves a full ring behind, as the device may need all of it for one packet.
+  /// Asks for a call when the next packet comes. `more_pending`: one is there already. Whoever goes
+  /// to sleep leaves a full ring behind, as the device may need all of it for one packet.
   [[nodiscard]] notification enable_call() noexcept {
     if (ring_.room() != 0) refill();
     return ring_.enable_call();
   }
   void disable_call() noexcept { ring_.disable_call(); }
 
-  /// After the device has stopped serving the ring: every mbuf in flight goes to its pool. Packets that
-  /// were used and not received go with them. The queue is spent.
+  /// After the device has stopped serving the ring: every mbuf in flight goes to its pool. Packets
+  /// that were used and not received go with them. The queue is spent.
   void stop() noexcept {
     ring_.abandon([this](::rte_mbuf* m) { source_->put({&m, 1}); });
   }
@@ -142,8 +144,8 @@ class mbuf_rx_queue {
     m.vlan_tci = 0;
   }
 
-  // The hot case: packets in one mbuf each, in ring order, with nothing in their header. Stops at the
-  // first that is not.
+  // The hot case: packets in one mbuf each, in ring order, with nothing in their header. Stops at
+  // the first that is not.
   template <bool Mergeable>
   [[gnu::always_inline]] std::size_t receive_plain(std::span<::rte_mbuf*> packets) noexcept {
     const std::size_t pending =
@@ -170,8 +172,8 @@ class mbuf_rx_queue {
     return received;
   }
 
-  // Packets of any kind, in any mode of the ring. With mergeable buffers, a packet lies in as many as its
-  // header says, used one after the other.
+  // Packets of any kind, in any mode of the ring. With mergeable buffers, a packet lies in as many
+  // as its header says, used one after the other.
   [[gnu::noinline]] std::size_t receive_any(std::span<::rte_mbuf*> packets) noexcept {
     const std::uint32_t header_bytes = rules_.header_size;
     std::size_t received = 0;

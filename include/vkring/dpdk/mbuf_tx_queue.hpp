@@ -28,8 +28,8 @@
 
 namespace vkring::inline v0 {
 
-/// What travels through a tx ring with each chain: the mbuf, and in bit 0 whether there is more to give
-/// back than one buffer that belongs to nobody else.
+/// What travels through a tx ring with each chain: the mbuf, and in bit 0 whether there is more to
+/// give back than one buffer that belongs to nobody else.
 struct mbuf_token {
   std::uintptr_t bits;
 };
@@ -43,8 +43,8 @@ class mbuf_tx_queue {
  public:
   static_assert(std::same_as<typename Ring::token_type, mbuf_token>);
 
-  /// `notify` kicks the device, whose memory table has the regions of `source`; `source` outlives the
-  /// queue.
+  /// `notify` kicks the device, whose memory table has the regions of `source`; `source` outlives
+  /// the queue.
   mbuf_tx_queue(Ring ring, mempool_source& source, const frame_rules& rules, Notify notify)
       : ring_(std::move(ring)),
         rules_(rules),
@@ -55,15 +55,16 @@ class mbuf_tx_queue {
   mbuf_tx_queue(mbuf_tx_queue&&) noexcept = default;
   mbuf_tx_queue& operator=(mbuf_tx_queue&&) = delete;
 
-  /// Sends packets in order and returns how many it consumed; those belong to the queue now, and go back
-  /// to their pools, whichever these are. Fewer than there are means that the ring is full (or broken:
-  /// `ring().breach()`). A packet that must not be sent is consumed, too: `counters().drops` says why.
-  /// Kicks the device once at most, if it asked for that.
+  /// Sends packets in order and returns how many it consumed; those belong to the queue now, and go
+  /// back to their pools, whichever these are. Fewer than there are means that the ring is full (or
+  /// broken: `ring().breach()`). A packet that must not be sent is consumed, too:
+  /// `counters().drops` says why. Kicks the device once at most, if it asked for that.
   ///
-  /// Packets may be chained, cloned, and in external buffers; the device has to know the memory, or they
-  /// are `unreachable`. The virtio-net header goes into the headroom. Where that is too small, or not this
-  /// packet's alone, an mbuf of the source holds the header, and its lack is `no_buffer`. What `prepare`
-  /// does is done here if the headers are the packet's alone, otherwise it has to be done before.
+  /// Packets may be chained, cloned, and in external buffers; the device has to know the memory, or
+  /// they are `unreachable`. The virtio-net header goes into the headroom. Where that is too small,
+  /// or not this packet's alone, an mbuf of the source holds the header, and its lack is
+  /// `no_buffer`. What `prepare` does is done here if the headers are the packet's alone, otherwise
+  /// it has to be done before.
   std::uint16_t tx_burst(std::span<::rte_mbuf* const> packets) noexcept {
     // Not only when the ring is full: other queues may be waiting for these buffers.
     if (ring_.in_flight() > ring_.size() / 2) reclaim();
@@ -74,8 +75,9 @@ class mbuf_tx_queue {
     return static_cast<std::uint16_t>(done);
   }
 
-  /// Gives back what the device has read and returns how many packets that was. `tx_burst` does so when
-  /// it is short; call it where mbufs must not rest in the ring (what `rte_eth_tx_done_cleanup` is for).
+  /// Gives back what the device has read and returns how many packets that was. `tx_burst` does so
+  /// when it is short; call it where mbufs must not rest in the ring (what
+  /// `rte_eth_tx_done_cleanup` is for).
   std::uint16_t reclaim() noexcept {
     const std::uint16_t pending = ring_.used_at_most(ring_.size());
     returned back;
@@ -91,14 +93,15 @@ class mbuf_tx_queue {
     return static_cast<std::uint16_t>(done + others);
   }
 
-  /// Asks for a call once the device has read half of what is in flight now. `more_pending`: it has.
+  /// Asks for a call once the device has read half of what is in flight now. `more_pending`: it
+  /// has.
   [[nodiscard]] notification enable_call() noexcept {
     return ring_.enable_call(ring_.in_flight() / 2);
   }
   void disable_call() noexcept { ring_.disable_call(); }
 
-  /// After the device has stopped serving the ring: every mbuf in flight goes to its pool. The queue is
-  /// spent.
+  /// After the device has stopped serving the ring: every mbuf in flight goes to its pool. The
+  /// queue is spent.
   void stop() noexcept {
     reclaim();
     returned back;
@@ -154,8 +157,8 @@ class mbuf_tx_queue {
            ::rte_mbuf_refcnt_read(&m) == 1;
   }
 
-  // The hot case: packets in one direct segment that ask for nothing, in the same memory as the last one.
-  // Stops at the first that is not, or when the ring is full; returns how many it sent.
+  // The hot case: packets in one direct segment that ask for nothing, in the same memory as the
+  // last one. Stops at the first that is not, or when the ring is full; returns how many it sent.
   [[gnu::always_inline]] std::size_t send_plain(std::span<::rte_mbuf* const> packets) noexcept {
     constexpr std::uint64_t not_plain =
         RTE_MBUF_F_TX_OFFLOAD_MASK | RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT;
@@ -193,8 +196,8 @@ class mbuf_tx_queue {
     return sent;
   }
 
-  // What is left after the first `done` packets of a burst: because the ring is full, or because the
-  // next one is not plain.
+  // What is left after the first `done` packets of a burst: because the ring is full, or because
+  // the next one is not plain.
   [[gnu::noinline]] std::uint16_t send_rest(std::span<::rte_mbuf* const> packets,
                                             std::size_t done) noexcept {
     reclaim();
@@ -251,7 +254,8 @@ class mbuf_tx_queue {
     return true;
   }
 
-  // The header in an mbuf of its own, in front of the packet; null, and the packet is dropped: none.
+  // The header in an mbuf of its own, in front of the packet; null, and the packet is dropped:
+  // none.
   ::rte_mbuf* with_header(::rte_mbuf* m, const virtio_net_hdr& header) noexcept {
     ::rte_mbuf* const head = ::rte_pktmbuf_alloc(pool_);
     if (head == nullptr) {

@@ -60,7 +60,8 @@ class page_set {
 
 /// All memory that the EAL knows of, external heaps and what was given to `rte_extmem_register`
 /// included, and that of `pool`, wherever it came from: populated from anonymous memory or from the
-/// application's own, or with its data in pinned external buffers. Each byte is its own guest address.
+/// application's own, or with its data in pinned external buffers. Each byte is its own guest
+/// address.
 ///
 /// What the EAL has only reserved is part of it, so that memory that is plugged in later is, too.
 /// Call it again for what is registered with the EAL or populated later.

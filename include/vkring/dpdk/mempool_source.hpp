@@ -47,14 +47,16 @@ inline std::size_t take_mbufs(::rte_mempool& pool, std::span<::rte_mbuf*> out) n
 
 /// The mbufs of a packet pool as buffers. A `buffer_source`; the pool stays the application's.
 ///
-/// The payload of a buffer starts at RTE_PKTMBUF_HEADROOM, the virtio-net header lies in the headroom
-/// before it. Guest addresses are pointers: mbufs of any other pool in the EAL's memory can be sent,
-/// too. Where it is fast the payload is on a cache line boundary: with a private size that is a multiple of 64.
+/// The payload of a buffer starts at RTE_PKTMBUF_HEADROOM, the virtio-net header lies in the
+/// headroom before it. Guest addresses are pointers: mbufs of any other pool in the EAL's memory
+/// can be sent, too. Where it is fast the payload is on a cache line boundary: with a private size
+/// that is a multiple of 64.
 ///
-/// A device on a source of this kind has `mbuf_tx_queue`s and `mbuf_rx_queue`s: include dpdk/mbuf.hpp.
-/// `link` is kept in a dynamic field of the mbufs, for frames (memory/frame.hpp) alone.
-/// Thread-safety: `take` and `put` from any thread, unless the pool was made for one producer or one consumer.
-/// Threads that are no lcores get along without the pool's caches. Allocation: in `make` only.
+/// A device on a source of this kind has `mbuf_tx_queue`s and `mbuf_rx_queue`s: include
+/// dpdk/mbuf.hpp. `link` is kept in a dynamic field of the mbufs, for frames (memory/frame.hpp)
+/// alone. Thread-safety: `take` and `put` from any thread, unless the pool was made for one
+/// producer or one consumer. Threads that are no lcores get along without the pool's caches.
+/// Allocation: in `make` only.
 class mempool_source {
  public:
   using handle = ::rte_mbuf*;

@@ -2,8 +2,8 @@
 #ifndef VKRING_DPDK_OFFLOAD_FLAGS_HPP
 #define VKRING_DPDK_OFFLOAD_FLAGS_HPP
 
-// What an mbuf says about the work that is left to do for its packet, as a virtio-net header, and the
-// other way round.
+// What an mbuf says about the work that is left to do for its packet, as a virtio-net header, and
+// the other way round.
 
 #include <rte_mbuf.h>
 #include <vkring/core/endian.hpp>
@@ -86,8 +86,8 @@ struct mbuf_header {
 };
 
 /// What the flags and lengths of a packet ask for, as the header to send it with: TCP and UDP
-/// checksums, also those inside of any tunnel; TSO over IPv4 and IPv6; UDP segmentation; both inside of
-/// VXLAN, GENEVE and other UDP tunnels that carry Ethernet, with the outer UDP checksum.
+/// checksums, also those inside of any tunnel; TSO over IPv4 and IPv6; UDP segmentation; both
+/// inside of VXLAN, GENEVE and other UDP tunnels that carry Ethernet, with the outer UDP checksum.
 ///
 /// The checksum fields have to hold the sums of the pseudo headers, lengths included: `prepare`.
 /// Anything else that is asked for is `unknown_flags`: SCTP checksums, QinQ, MACsec, what `prepare`
@@ -192,12 +192,14 @@ namespace detail {
 
 }  // namespace detail
 
-/// Says in a received packet what its header says, `header` having been found to be good for its size.
+/// Says in a received packet what its header says, `header` having been found to be good for its
+/// size.
 ///
-/// A partial checksum is L4_CKSUM_NONE: what the field holds is not right, but the data are. Lengths
-/// (`l2_len` and so on) and `packet_type` tell where it belongs; where an mbuf has no words for that,
-/// it is completed here. A verified one is L4_CKSUM_GOOD. A packet that is to be cut into segments of
-/// `tso_segsz` bytes is LRO as well; one that is not what its header says is `gso_header_beyond_end`.
+/// A partial checksum is L4_CKSUM_NONE: what the field holds is not right, but the data are.
+/// Lengths (`l2_len` and so on) and `packet_type` tell where it belongs; where an mbuf has no words
+/// for that, it is completed here. A verified one is L4_CKSUM_GOOD. A packet that is to be cut into
+/// segments of `tso_segsz` bytes is LRO as well; one that is not what its header says is
+/// `gso_header_beyond_end`.
 [[nodiscard]] inline header_fault describe(::rte_mbuf& m, const virtio_net_hdr& header,
                                            link_layer link = link_layer::ethernet) noexcept {
   using namespace detail;
@@ -226,8 +228,8 @@ namespace detail {
   return header_fault::none;
 }
 
-/// Makes a packet that `describe` described ready to be sent: what is left to do for it is asked for.
-/// The sums of the pseudo headers are where they have to be. See queue/forward.hpp.
+/// Makes a packet that `describe` described ready to be sent: what is left to do for it is asked
+/// for. The sums of the pseudo headers are where they have to be. See queue/forward.hpp.
 inline void forward(::rte_mbuf& m) noexcept {
   using namespace detail;
   const std::uint64_t told = m.ol_flags;

@@ -77,13 +77,13 @@ class header_writer {
 
 }  // namespace detail
 
-/// Does what a device is not asked for: inserts the VLAN tag, completes the IP checksums, and puts the
-/// sums of the pseudo headers, lengths included, in the L4 checksum fields. What is done is not asked
-/// for any more (TX_VLAN, TX_IP_CKSUM, TX_OUTER_IP_CKSUM); doing it twice does no harm.
+/// Does what a device is not asked for: inserts the VLAN tag, completes the IP checksums, and puts
+/// the sums of the pseudo headers, lengths included, in the L4 checksum fields. What is done is not
+/// asked for any more (TX_VLAN, TX_IP_CKSUM, TX_OUTER_IP_CKSUM); doing it twice does no harm.
 ///
 /// `m` may be replaced by the mbuf that begins with the tag. Its headers lie in its first segment.
-/// Returns why the packet cannot be sent: `csum_start_beyond_end` (its headers are not where its lengths
-/// say, or not in the first segment), `unknown_flags` (no room for the tag).
+/// Returns why the packet cannot be sent: `csum_start_beyond_end` (its headers are not where its
+/// lengths say, or not in the first segment), `unknown_flags` (no room for the tag).
 [[nodiscard]] inline header_fault prepare(::rte_mbuf*& m) noexcept {
   using namespace detail;
   if (!wants_preparing(*m)) return header_fault::none;
@@ -112,8 +112,8 @@ class header_writer {
   return header_fault::none;
 }
 
-/// Prepares packets in order and returns how many: fewer than there are means that the next one cannot
-/// be sent, and rte_errno is ENOTSUP or EINVAL. What `rte_eth_tx_prepare` is for.
+/// Prepares packets in order and returns how many: fewer than there are means that the next one
+/// cannot be sent, and rte_errno is ENOTSUP or EINVAL. What `rte_eth_tx_prepare` is for.
 inline std::uint16_t prepare(std::span<::rte_mbuf*> packets) noexcept {
   for (std::size_t i = 0; i < packets.size(); ++i) {
     header_fault fault = prepare(packets[i]);
