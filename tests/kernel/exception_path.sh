@@ -1,67 +1,207 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# An outside host reaches the kernel through a NIC that belongs to vkring-fwd, in VKRING_PROGRAMS_DIR,
-# and tap0 on vhost-net, or on the worker where there is none. Nothing is lost, and both ends have
-# counted the same.
+# docs/exception-path.md step by step, with the programs in VKRING_PROGRAMS_DIR. One namespace is the
+# machine of that page, with its NIC, eth1, and tap0; another one is the outside host. tap0 is on
+# vhost-net, or on the worker where there is none. Nothing is lost, and all have counted the same.
 . "$VKRING_SOURCE_DIR/tests/support/fwd.sh"
 
 backend=vhost-net
 [ -e /dev/vhost-net ] || backend=worker
+PATH=$VKRING_PROGRAMS_DIR:$PATH
 make_netns vkpath-o # the outside host
-make_netns vkpath-p # the NIC
-make_netns vkpath-k # the kernel's stack behind tap0
-at vkpath-p ip link add nic0 type veth peer name wire0 netns "vkpath-o-$$"
-at vkpath-o ip address add 192.168.1.2/24 dev wire0
-at vkpath-o ip link set wire0 address 02:00:00:00:00:02 up
-at vkpath-p ip link set nic0 up
-# Both know each other, so that no frame comes but those that a test sends.
-at vkpath-o ip neighbour add 192.168.1.1 lladdr 02:00:00:00:00:01 nud permanent dev wire0
+make_netns vkpath-m # the machine
+inside="ip netns exec vkpath-m-$$"
+at vkpath-m ip link add eth1 type veth peer name eth0 netns "vkpath-o-$$"
+at vkpath-o ip address add 192.168.1.2/24 dev eth0
+at vkpath-o ip link set dev eth0 address 02:00:00:00:00:02 up
+at vkpath-m ip link set dev eth1 arp off up
+# Both hosts know each other, so that no frame comes but those that a step sends.
+at vkpath-o ip neighbour add 192.168.1.1 lladdr 02:00:00:00:00:01 nud permanent dev eth0
 
-counts() { # what the kernel has counted: into and out of tap0, into and out of nic0
-  echo "$(kernel_count vkpath-k tap0 rx) $(kernel_count vkpath-k tap0 tx)" \
-    "$(kernel_count vkpath-p nic0 rx) $(kernel_count vkpath-p nic0 tx)"
+# What the kernel has counted: into and out of tap0, into and out of eth1, bytes out of eth1.
+counts() {
+  echo "$(kernel_count vkpath-m tap0 rx) $(kernel_count vkpath-m tap0 tx)" \
+    "$(kernel_count vkpath-m eth1 rx) $(kernel_count vkpath-m eth1 tx) $(nic_bytes)"
 }
+nic_bytes() { at vkpath-m ip -s -j link show eth1 | jq '.[0].stats64.tx.bytes'; }
 stand_still() {
   before=$now
   now=$(counts)
   [ "$now" = "$before" ]
 }
 
-for queues in 1 2; do
-  echo "== $backend, queues=$queues"
-  # An interface that stays, so that its counters can be read at the end.
-  several=
-  [ $queues = 1 ] || several=multi_queue
-  # shellcheck disable=SC2086
-  at vkpath-k ip tuntap add tap0 mode tap vnet_hdr $several
-  start_fwd --mode io --port "tap:name=tap0,netns=vkpath-k-$$,ip=192.168.1.1/24,\
-mac=02:00:00:00:00:01,backend=$backend,queues=$queues,queue-size=1024" \
-    --port "af_packet:iface=nic0,netns=vkpath-p-$$"
-  at vkpath-k ip neighbour add 192.168.1.2 lladdr 02:00:00:00:00:02 nud permanent dev tap0
-  # shellcheck disable=SC2046
-  set -- $(counts)
-  ping_through vkpath-o 192.168.1.1
-  ping_through vkpath-k 192.168.1.2
-  tcp vkpath-o vkpath-k 192.168.1.1 10M
+# start vkring-fwd ARGUMENTS...: as the page has it, between tap0 and eth1; then tap0 gets its address.
+start() {
+  shift
+  start_fwd "$@"
+  nic_rx=$(kernel_count vkpath-m eth1 rx)
+  nic_tx=$(kernel_count vkpath-m eth1 tx)
+  nic_tx_bytes=$(nic_bytes)
+  at vkpath-m ip address add 192.168.1.1/24 dev tap0
+  at vkpath-m ip link set dev tap0 up
+  at vkpath-m ip link set dev tap0 address 02:00:00:00:00:01
+  at vkpath-m ip neighbour add 192.168.1.2 lladdr 02:00:00:00:00:02 nud permanent dev tap0
+}
+# Ends it once nothing moves any more. Then $nic_sent frames of $nic_sent_bytes have left eth1.
+finish() {
   now=
   wait_for stand_still || failed 'traffic without end'
   stop_fwd 0 INT
+  # shellcheck disable=SC2086
+  set -- $now
+  nic_sent=$(($4 - nic_tx))
+  nic_sent_bytes=$(($5 - nic_tx_bytes))
   check_balance
   same 'backend' "$(jq -r '.ports[0].backend' "$work/json")" $backend
   same 'drops' "$(jq '[.ports[].queues[].drops[]] | add // 0' "$work/json")" 0
-  before="$*"
-  # shellcheck disable=SC2046
-  set -- $(counts)
-  for each in $before; do
-    came="${came-} $(($1 - each))"
-    shift
-  done
-  # shellcheck disable=SC2086
-  set -- $came
-  came=
   same 'tap0: sent by vkring, received by the kernel' "$(count 0 tx_packets)" "$1"
   same 'tap0: received by vkring, sent by the kernel' "$(count 0 rx_packets)" "$2"
-  same 'nic0: received by vkring, received by the kernel' "$(count 1 rx_packets)" "$3"
-  same 'nic0: sent by vkring, sent by the kernel' "$(count 1 tx_packets)" "$4"
-  at vkpath-k ip link del tap0
+  same 'eth1: received by vkring, received by the kernel' "$(count 1 rx_packets)" "$(($3 - nic_rx))"
+}
+# The NIC's frames are those of vkring; what a driver had no room for, the kernel has counted.
+nic_took_all() {
+  same 'eth1: sent by vkring, sent or dropped by the kernel' "$(count 1 tx_packets)" \
+    $((nic_sent + $(jq '.ports[1].kernel.tx_dropped' "$work/json")))
+}
+# mean PORT rx|tx: bytes of a frame.
+mean() { echo $(($(count "$1" "$2_bytes") / $(count "$1" "$2_packets"))); }
+# beyond_mtu, within_mtu TEXT BYTES
+beyond_mtu() {
+  [ "$2" -gt 1514 ] || failed "$1: $2 bytes on average"
+  echo "  $1: $2 bytes on average"
+}
+within_mtu() {
+  [ "$2" -le 1514 ] || failed "$1: $2 bytes on average"
+  echo "  $1: $2 bytes on average"
+}
+# taken FEATURES...: the negotiation's word for tap0.
+taken() {
+  for feature; do
+    same "tap0: $feature taken" "$(jq --arg feature "$feature" \
+      '.ports[0].negotiation[] | select(.feature == $feature).taken' "$work/json")" true
+  done
+}
+
+echo '== the forwarder, and tap0'
+start vkring-fwd --port tap:name=tap0,queue-size=1024 --port af_packet:iface=eth1
+at vkpath-m ethtool -i tap0 | grep -q '^driver: tun$' || failed 'tap0 is no TAP'
+ping_through vkpath-o 192.168.1.1
+ping_through vkpath-m 192.168.1.2
+tcp vkpath-o vkpath-m 192.168.1.1 10M
+grep -q 'queue pair of 1024' "$work/out" || failed 'queue-size=1024'
+finish
+nic_took_all
+
+echo '== a second forwarder behind tap0, and traffic through both'
+start vkring-fwd --port tap:name=tap0,queue-size=1024 --port af_packet:iface=eth1
+# start_second vkring-fwd ARGUMENTS...: its statistics go to files of their own.
+start_second() {
+  shift
+  $inside "$fwd" --json "$work/second" "$@" >"$work/second.out" 2>&1 &
+  second=$!
+  helpers="$helpers $second"
+  wait_for grep -q 'MTU' "$work/second.out" || failed 'the second forwarder does not start'
+}
+start_second vkring-fwd --mode macswap --port af_packet:iface=tap0
+came=$(kernel_count vkpath-o eth0 rx)
+# Fewer than any queue of the kernel's on the way holds, so that nobody has to be quick.
+at vkpath-o vkring-fwd --mode txonly --rate 400 --duration 2 --port af_packet:iface=eth0 \
+  --json "$work/sender" >"$work/sender.out" || failed 'the sender'
+sent=$(jq '.ports[0].queues[0].tx_packets' "$work/sender")
+[ "$sent" -gt 10 ] || failed "$sent frames were sent"
+all_back() { [ "$(kernel_count vkpath-o eth0 rx)" = $((came + sent)) ]; }
+wait_for all_back || failed "not all of $sent frames came back"
+kill -INT "$second"
+wait "$second" || failed 'the second forwarder ended badly'
+finish
+nic_took_all
+same 'sent by the outside host, received by the first at eth1' "$sent" "$(count 1 rx_packets)"
+same 'sent by the first into tap0' "$(count 0 tx_packets)" "$sent"
+for each in rx tx; do
+  same "the second at tap0, $each" "$(jq ".ports[0].queues[0].${each}_packets" "$work/second")" \
+    "$sent"
 done
+same 'the second, drops' "$(jq '[.ports[].queues[].drops[]] | add // 0' "$work/second")" 0
+same 'received by the first from tap0' "$(count 0 rx_packets)" "$sent"
+same 'sent by the first to the outside host' "$(count 1 tx_packets)" "$sent"
+
+echo '== transmit checksum and TSO'
+start vkring-fwd --port tap:name=tap0,queue-size=1024,offloads=csum-tx+tso4-tx+tso6-tx \
+  --port af_packet:iface=eth1
+iperf vkpath-o vkpath-m 192.168.1.1 '--bytes 10M' '--udp --bitrate 10M --bytes 500K'
+finish
+nic_took_all
+taken csum-tx tso4-tx tso6-tx
+beyond_mtu 'tap0: sent by vkring' "$(mean 0 tx)"
+within_mtu 'tap0: received by vkring' "$(mean 0 rx)"
+same 'finished in software' "$(count 0 finished.checksums) $(count 0 finished.gso_frames)" '0 0'
+
+echo '== large receive, passed on'
+start vkring-fwd --port tap:name=tap0,queue-size=1024,offloads=csum+tso4+tso6 \
+  --port af_packet:iface=eth1
+at vkpath-m ethtool -k tap0 | grep -q '^tcp-segmentation-offload: on' || failed 'no TSO on tap0'
+iperf vkpath-o vkpath-m 192.168.1.1 '--bytes 10M --reverse'
+finish
+nic_took_all
+taken csum tso4 tso6
+beyond_mtu 'tap0: received by vkring' "$(mean 0 rx)"
+beyond_mtu 'eth1: sent by the kernel' $((nic_sent_bytes / nic_sent))
+same 'finished in software' "$(count 1 finished.checksums) $(count 1 finished.gso_frames)" '0 0'
+
+echo '== large receive, for a NIC that cannot segment'
+at vkpath-m ethtool -K eth1 tso off tx off
+start vkring-fwd --port tap:name=tap0,queue-size=1024,offloads=csum+tso4+tso6 \
+  --port af_packet:iface=eth1
+iperf vkpath-o vkpath-m 192.168.1.1 '--bytes 10M --reverse'
+finish
+beyond_mtu 'eth1: sent by vkring' "$(mean 1 tx)"
+within_mtu 'eth1: sent by the kernel' $((nic_sent_bytes / nic_sent))
+
+echo '== the same past the queueing discipline, where vkring-fwd segments'
+start vkring-fwd --port tap:name=tap0,queue-size=1024 --port af_packet:iface=eth1,qdisc-bypass=on
+iperf vkpath-o vkpath-m 192.168.1.1 '--bytes 10M --reverse'
+finish
+nic_took_all
+beyond_mtu 'tap0: received by vkring' "$(mean 0 rx)"
+within_mtu 'eth1: sent by vkring' "$(mean 1 tx)"
+[ "$(count 1 finished.gso_frames)" -gt 0 ] || failed 'nothing was segmented'
+at vkpath-m ethtool -K eth1 tso on tx on
+
+echo '== receive checksum'
+at vkpath-m ethtool -K eth1 rx on
+start vkring-fwd --port tap:name=tap0,queue-size=1024,offloads=csum \
+  --port af_packet:iface=eth1
+iperf vkpath-o vkpath-m 192.168.1.1 '--bytes 4M'
+finish
+same 'tap0: checksums finished in software' "$(count 0 finished.checksums)" 0
+start vkring-fwd --port tap:name=tap0,queue-size=1024,offloads=none \
+  --port af_packet:iface=eth1
+iperf vkpath-o vkpath-m 192.168.1.1 '--bytes 4M'
+finish
+[ "$(count 0 finished.checksums)" -gt 0 ] || failed 'no checksum was finished'
+
+echo '== two queue pairs'
+start vkring-fwd --port tap:name=tap0,queue-size=1024,queues=2 --port af_packet:iface=eth1
+tcp vkpath-o vkpath-m 192.168.1.1 10M
+finish
+nic_took_all
+
+echo '== two queue pairs on both sides'
+start_fwd --port "tap:name=tap0,queue-size=1024,queues=2,ip=192.168.2.1/24" \
+  --port "tap:name=tap1,netns=vkpath-o-$$,queue-size=1024,queues=2,ip=192.168.2.2/24"
+# Of so many connections some go to each queue.
+iperf vkpath-o vkpath-m 192.168.2.1 '--bytes 4M --parallel 24'
+stop_fwd 0 INT
+check_balance
+same 'drops' "$(jq '[.ports[].queues[].drops[]] | add // 0' "$work/json")" 0
+jq -e 'all(.ports[].queues[]; .rx_packets > 0 and .tx_packets > 0)' "$work/json" >/dev/null ||
+  failed 'a queue without traffic'
+
+echo '== no wrong checksum in any of it'
+csum_errors() { # NETNS: what its kernel found wrong in what it received
+  # The shell is not to expand it.
+  # shellcheck disable=SC2016
+  at "$1" awk '{ for (i = 2; i <= NF; ++i) if ($i == "InCsumErrors") { getline; sum += $i } }
+    END { print sum + 0 }' /proc/net/snmp
+}
+for each in vkpath-o vkpath-m; do same "$each" "$(csum_errors $each)" 0; done

@@ -8,6 +8,7 @@ set -u
   exit 77
 }
 fwd=$VKRING_PROGRAMS_DIR/vkring-fwd
+inside= # what start_fwd runs it by: nothing, or ip netns exec NAME
 work=$(mktemp -d) || exit 1
 spaces=
 helpers=
@@ -72,7 +73,9 @@ wait_for() {
 # start_fwd ARGUMENTS...: runs it in the background, and returns once all ports are open.
 start_fwd() {
   : >"$work/out"
-  "$fwd" --json "$work/json" "$@" >"$work/out" 2>"$work/err" &
+  # Unquoted, as it may be several words.
+  # shellcheck disable=SC2086
+  $inside "$fwd" --json "$work/json" "$@" >"$work/out" 2>"$work/err" &
   running=$!
   helpers="$helpers $running"
   # It says what it has opened once everything is.
@@ -103,18 +106,22 @@ check_balance() {
       - .finished.gso_segments + .finished.gso_frames] | add' "$work/json")"
 }
 
-# tcp CLIENT SERVER_NETNS ADDRESS [BYTES]: so many each way, 30M if nothing is said.
-tcp() {
+# iperf CLIENT SERVER_NETNS ADDRESS OPTIONS...: a run for each of OPTIONS, such as '--bytes 1M --reverse'.
+iperf() {
+  client=$1 address=$3
   at_side "$2" iperf3 --server --bind "$3"
   server=$helper
-  wait_for at "$1" iperf3 --client "$3" --bytes 1 --connect-timeout 500 || failed 'iperf3'
-  for direction in '' --reverse; do
+  wait_for at "$client" iperf3 --client "$address" --bytes 1 --connect-timeout 500 || failed 'iperf3'
+  shift 3
+  for options; do
     # shellcheck disable=SC2086
-    timeout 60 ip netns exec "$1-$$" iperf3 --client "$3" --bytes ${4:-30M} $direction >"$work/iperf" ||
-      failed "iperf3 $direction"
+    timeout 60 ip netns exec "$client-$$" iperf3 --client "$address" $options >"$work/iperf" ||
+      failed "iperf3 $options"
   done
   { kill "$server" && wait "$server"; } 2>/dev/null
 }
+# tcp CLIENT SERVER_NETNS ADDRESS [BYTES]: so many each way, 30M if nothing is said.
+tcp() { iperf "$1" "$2" "$3" "--bytes ${4:-30M}" "--bytes ${4:-30M} --reverse"; }
 ping_through() { # NETNS ADDRESS
   wait_for at "$1" ping -q -c 1 -W 1 "$2" || failed "no answer from $2"
   at "$1" ping -q -i 0.005 -c 50 "$2" | grep -q ' 0% packet loss' || failed "pings to $2 were lost"

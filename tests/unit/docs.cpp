@@ -62,6 +62,16 @@ std::vector<block> blocks_of(const std::string& file, const std::string& markdow
   return all;
 }
 
+// The first line of a block of `sh` that none of the scripts has; empty if there is none.
+std::string line_not_in(const std::string& scripts, const block& b) {
+  std::istringstream lines(b.text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.empty() || line.starts_with("#") || line == "tests/run.sh") continue;
+    if (scripts.find(line) == std::string::npos) return line;
+  }
+  return {};
+}
+
 // Where a block is not backed by anything; empty if it is.
 std::string fault_of(const block& b) {
   static const std::string programs = all_below("examples", {".cpp", ".hpp"});
@@ -77,12 +87,24 @@ std::string fault_of(const block& b) {
     return consumers.find(b.text) != std::string::npos ? "" : where + "in no consumer test";
   }
   if (b.language != "sh") return where + "of no known language: \"" + b.language + "\"";
-  std::istringstream lines(b.text);
+  const std::string line = line_not_in(scripts, b);
+  return line.empty() ? "" : where + "run by no script: " + line;
+}
+
+// Where the links of a page lead, but for those to the web and within the page.
+std::vector<std::string> links_of(const std::string& markdown) {
+  std::vector<std::string> all;
+  std::istringstream lines(markdown);
+  bool inside = false;
   for (std::string line; std::getline(lines, line);) {
-    if (line.empty() || line.starts_with("#") || line == "tests/run.sh") continue;
-    if (scripts.find(line) == std::string::npos) return where + "run by no script: " + line;
+    if (line.starts_with("```")) inside = !inside;
+    for (std::size_t at = 0; !inside && (at = line.find("](", at)) != std::string::npos;) {
+      at += 2;
+      const std::string target = line.substr(at, line.find_first_of(")#", at) - at);
+      if (!target.empty() && !target.starts_with("http")) all.push_back(target);
+    }
   }
-  return {};
+  return all;
 }
 
 }  // namespace
@@ -96,6 +118,32 @@ TEST_CASE("every code block of the documentation is compiled or run") {
   }
   REQUIRE(all.size() >= 5);
   for (const block& each : all) CHECK(fault_of(each) == "");
+}
+
+TEST_CASE("docs/exception-path.md has the steps that its own script runs") {
+  const std::string script = content(root / "tests/kernel/exception_path.sh");
+  std::size_t steps = 0;
+  for (const block& each : blocks_of("", content(root / "docs/exception-path.md"))) {
+    if (each.language != "sh") continue;
+    CHECK(line_not_in(script, each) == "");
+    ++steps;
+  }
+  CHECK(steps >= 8);
+}
+
+TEST_CASE("every page is linked from README.md, and no link leads nowhere") {
+  const std::vector<std::string> linked = links_of(content(root / "README.md"));
+  for (const std::string& each : linked) CHECK(fs::exists(root / each));
+  for (const auto& entry : fs::directory_iterator(root / "docs")) {
+    if (entry.path().extension() != ".md") continue;
+    const std::string page = "docs/" + entry.path().filename().string();
+    INFO(page);
+    CHECK(std::find(linked.begin(), linked.end(), page) != linked.end());
+    for (const std::string& each : links_of(content(entry.path()))) {
+      INFO(each);
+      CHECK(fs::exists(root / "docs" / each));
+    }
+  }
 }
 
 TEST_CASE("a block that nothing backs is found") {
