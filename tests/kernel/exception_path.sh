@@ -18,12 +18,13 @@ at vkpath-m ip link set dev eth1 arp off up
 # Both hosts know each other, so that no frame comes but those that a step sends.
 at vkpath-o ip neighbour add 192.168.1.1 lladdr 02:00:00:00:00:01 nud permanent dev eth0
 
-# What the kernel has counted: into and out of tap0, into and out of eth1, bytes out of eth1.
+# What the kernel has counted: frames into and out of tap0 and eth1, and bytes out of eth1.
 counts() {
-  echo "$(kernel_count vkpath-m tap0 rx) $(kernel_count vkpath-m tap0 tx)" \
-    "$(kernel_count vkpath-m eth1 rx) $(kernel_count vkpath-m eth1 tx) $(nic_bytes)"
+  at vkpath-m ip -s -j link show | jq -r '
+    def of(name): .[] | select(.ifname == name).stats64;
+    [(of("tap0") | .rx.packets, .tx.packets), (of("eth1") | .rx.packets, .tx.packets, .tx.bytes)] |
+    join(" ")'
 }
-nic_bytes() { at vkpath-m ip -s -j link show eth1 | jq '.[0].stats64.tx.bytes'; }
 stand_still() {
   before=$now
   now=$(counts)
@@ -34,52 +35,59 @@ stand_still() {
 start() {
   shift
   start_fwd "$@"
-  nic_rx=$(kernel_count vkpath-m eth1 rx)
-  nic_tx=$(kernel_count vkpath-m eth1 tx)
-  nic_tx_bytes=$(nic_bytes)
+  at_start=$(counts)
   at vkpath-m ip address add 192.168.1.1/24 dev tap0
   at vkpath-m ip link set dev tap0 up
   at vkpath-m ip link set dev tap0 address 02:00:00:00:00:01
   at vkpath-m ip neighbour add 192.168.1.2 lladdr 02:00:00:00:00:02 nud permanent dev tap0
 }
-# Ends it once nothing moves any more. Then $nic_sent frames of $nic_sent_bytes have left eth1.
+# finish: ends it once nothing moves any more. Then tap_... and nic_... are what vkring-fwd has counted
+# on tap0 and eth1, and left_... is what has left eth1, as the kernel has counted.
 finish() {
   now=
   wait_for stand_still || failed 'traffic without end'
   stop_fwd 0 INT
-  # shellcheck disable=SC2086
-  set -- $now
-  nic_sent=$(($4 - nic_tx))
-  nic_sent_bytes=$(($5 - nic_tx_bytes))
   check_balance
-  same 'backend' "$(jq -r '.ports[0].backend' "$work/json")" $backend
-  same 'drops' "$(jq '[.ports[].queues[].drops[]] | add // 0' "$work/json")" 0
-  same 'tap0: sent by vkring, received by the kernel' "$(count 0 tx_packets)" "$1"
-  same 'tap0: received by vkring, sent by the kernel' "$(count 0 rx_packets)" "$2"
-  same 'eth1: received by vkring, received by the kernel' "$(count 1 rx_packets)" "$(($3 - nic_rx))"
+  # Unquoted, as they are words.
+  # shellcheck disable=SC2046
+  set -- $(jq -r 'def sum(f): map(f) | add;
+    (.ports[].queues | sum(.rx_packets), sum(.rx_bytes), sum(.tx_packets), sum(.tx_bytes),
+      sum(.finished.checksums), sum(.finished.gso_frames)),
+    .ports[0].backend, ([.ports[].queues[].drops[]] | add // 0), .ports[1].kernel.tx_dropped' \
+    "$work/json")
+  tap_rx=$1 tap_rx_bytes=$2 tap_tx=$3 tap_tx_bytes=$4 tap_checksums=$5 tap_gso_frames=$6
+  shift 6
+  nic_rx=$1 nic_tx=$3 nic_tx_bytes=$4 nic_checksums=$5 nic_gso_frames=$6
+  shift 6
+  kernel_dropped=$3
+  same 'backend' "$1" $backend
+  same 'drops' "$2" 0
+  # shellcheck disable=SC2086
+  set -- $now $at_start
+  same 'tap0: sent by vkring, received by the kernel' "$tap_tx" $(($1 - $6))
+  same 'tap0: received by vkring, sent by the kernel' "$tap_rx" $(($2 - $7))
+  same 'eth1: received by vkring, received by the kernel' "$nic_rx" $(($3 - $8))
+  left=$(($4 - $9)) left_bytes=$(($5 - ${10}))
 }
-# The NIC's frames are those of vkring; what a driver had no room for, the kernel has counted.
+# The frames that left are those of vkring, but for what the driver had no room for.
 nic_took_all() {
-  same 'eth1: sent by vkring, sent or dropped by the kernel' "$(count 1 tx_packets)" \
-    $((nic_sent + $(jq '.ports[1].kernel.tx_dropped' "$work/json")))
+  same 'eth1: sent by vkring, sent or dropped by the kernel' "$nic_tx" $((left + kernel_dropped))
 }
-# mean PORT rx|tx: bytes of a frame.
-mean() { echo $(($(count "$1" "$2_bytes") / $(count "$1" "$2_packets"))); }
-# beyond_mtu, within_mtu TEXT BYTES
-beyond_mtu() {
-  [ "$2" -gt 1514 ] || failed "$1: $2 bytes on average"
-  echo "  $1: $2 bytes on average"
+beyond_mtu() { # TEXT BYTES FRAMES
+  mean=$(($2 / $3))
+  [ $mean -gt 1514 ] || failed "$1: $mean bytes on average"
+  echo "  $1: $mean bytes on average"
 }
-within_mtu() {
-  [ "$2" -le 1514 ] || failed "$1: $2 bytes on average"
-  echo "  $1: $2 bytes on average"
+within_mtu() { # TEXT BYTES FRAMES
+  mean=$(($2 / $3))
+  [ $mean -le 1514 ] || failed "$1: $mean bytes on average"
+  echo "  $1: $mean bytes on average"
 }
 # taken FEATURES...: the negotiation's word for tap0.
 taken() {
-  for feature; do
-    same "tap0: $feature taken" "$(jq --arg feature "$feature" \
-      '.ports[0].negotiation[] | select(.feature == $feature).taken' "$work/json")" true
-  done
+  jq -e --arg all "$*" '.ports[0].negotiation as $lines | $all | split(" ") |
+    all(.[]; . as $one | any($lines[]; .feature == $one and .taken))' "$work/json" >/dev/null ||
+    failed "not taken: one of $*"
 }
 
 echo '== the forwarder, and tap0'
@@ -115,15 +123,15 @@ kill -INT "$second"
 wait "$second" || failed 'the second forwarder ended badly'
 finish
 nic_took_all
-same 'sent by the outside host, received by the first at eth1' "$sent" "$(count 1 rx_packets)"
-same 'sent by the first into tap0' "$(count 0 tx_packets)" "$sent"
+same 'sent by the outside host, received by the first at eth1' "$nic_rx" "$sent"
+same 'sent by the first into tap0' "$tap_tx" "$sent"
 for each in rx tx; do
   same "the second at tap0, $each" "$(jq ".ports[0].queues[0].${each}_packets" "$work/second")" \
     "$sent"
 done
 same 'the second, drops' "$(jq '[.ports[].queues[].drops[]] | add // 0' "$work/second")" 0
-same 'received by the first from tap0' "$(count 0 rx_packets)" "$sent"
-same 'sent by the first to the outside host' "$(count 1 tx_packets)" "$sent"
+same 'received by the first from tap0' "$tap_rx" "$sent"
+same 'sent by the first to the outside host' "$nic_tx" "$sent"
 
 echo '== transmit checksum and TSO'
 start vkring-fwd --port tap:name=tap0,queue-size=1024,offloads=csum-tx+tso4-tx+tso6-tx \
@@ -132,9 +140,9 @@ iperf vkpath-o vkpath-m 192.168.1.1 '--bytes 10M' '--udp --bitrate 10M --bytes 5
 finish
 nic_took_all
 taken csum-tx tso4-tx tso6-tx
-beyond_mtu 'tap0: sent by vkring' "$(mean 0 tx)"
-within_mtu 'tap0: received by vkring' "$(mean 0 rx)"
-same 'finished in software' "$(count 0 finished.checksums) $(count 0 finished.gso_frames)" '0 0'
+beyond_mtu 'tap0: sent by vkring' "$tap_tx_bytes" "$tap_tx"
+within_mtu 'tap0: received by vkring' "$tap_rx_bytes" "$tap_rx"
+same 'finished in software' "$tap_checksums $tap_gso_frames" '0 0'
 
 echo '== large receive, passed on'
 start vkring-fwd --port tap:name=tap0,queue-size=1024,offloads=csum+tso4+tso6 \
@@ -144,9 +152,9 @@ iperf vkpath-o vkpath-m 192.168.1.1 '--bytes 10M --reverse'
 finish
 nic_took_all
 taken csum tso4 tso6
-beyond_mtu 'tap0: received by vkring' "$(mean 0 rx)"
-beyond_mtu 'eth1: sent by the kernel' $((nic_sent_bytes / nic_sent))
-same 'finished in software' "$(count 1 finished.checksums) $(count 1 finished.gso_frames)" '0 0'
+beyond_mtu 'tap0: received by vkring' "$tap_rx_bytes" "$tap_rx"
+beyond_mtu 'eth1: sent by the kernel' "$left_bytes" "$left"
+same 'finished in software' "$nic_checksums $nic_gso_frames" '0 0'
 
 echo '== large receive, for a NIC that cannot segment'
 at vkpath-m ethtool -K eth1 tso off tx off
@@ -154,17 +162,17 @@ start vkring-fwd --port tap:name=tap0,queue-size=1024,offloads=csum+tso4+tso6 \
   --port af_packet:iface=eth1
 iperf vkpath-o vkpath-m 192.168.1.1 '--bytes 10M --reverse'
 finish
-beyond_mtu 'eth1: sent by vkring' "$(mean 1 tx)"
-within_mtu 'eth1: sent by the kernel' $((nic_sent_bytes / nic_sent))
+beyond_mtu 'eth1: sent by vkring' "$nic_tx_bytes" "$nic_tx"
+within_mtu 'eth1: sent by the kernel' "$left_bytes" "$left"
 
 echo '== the same past the queueing discipline, where vkring-fwd segments'
 start vkring-fwd --port tap:name=tap0,queue-size=1024 --port af_packet:iface=eth1,qdisc-bypass=on
 iperf vkpath-o vkpath-m 192.168.1.1 '--bytes 10M --reverse'
 finish
 nic_took_all
-beyond_mtu 'tap0: received by vkring' "$(mean 0 rx)"
-within_mtu 'eth1: sent by vkring' "$(mean 1 tx)"
-[ "$(count 1 finished.gso_frames)" -gt 0 ] || failed 'nothing was segmented'
+beyond_mtu 'tap0: received by vkring' "$tap_rx_bytes" "$tap_rx"
+within_mtu 'eth1: sent by vkring' "$nic_tx_bytes" "$nic_tx"
+[ "$nic_gso_frames" -gt 0 ] || failed 'nothing was segmented'
 at vkpath-m ethtool -K eth1 tso on tx on
 
 echo '== receive checksum'
@@ -173,12 +181,12 @@ start vkring-fwd --port tap:name=tap0,queue-size=1024,offloads=csum \
   --port af_packet:iface=eth1
 iperf vkpath-o vkpath-m 192.168.1.1 '--bytes 4M'
 finish
-same 'tap0: checksums finished in software' "$(count 0 finished.checksums)" 0
+same 'tap0: checksums finished in software' "$tap_checksums" 0
 start vkring-fwd --port tap:name=tap0,queue-size=1024,offloads=none \
   --port af_packet:iface=eth1
 iperf vkpath-o vkpath-m 192.168.1.1 '--bytes 4M'
 finish
-[ "$(count 0 finished.checksums)" -gt 0 ] || failed 'no checksum was finished'
+[ "$tap_checksums" -gt 0 ] || failed 'no checksum was finished'
 
 echo '== two queue pairs'
 start vkring-fwd --port tap:name=tap0,queue-size=1024,queues=2 --port af_packet:iface=eth1
