@@ -8,7 +8,7 @@ set -u
   exit 77
 }
 fwd=$VKRING_PROGRAMS_DIR/vkring-fwd
-inside= # what start_fwd runs it by: nothing, or ip netns exec NAME
+start_by= # what start_fwd runs it by: nothing, or ip netns exec NAME
 work=$(mktemp -d) || exit 1
 spaces=
 helpers=
@@ -75,7 +75,7 @@ start_fwd() {
   : >"$work/out"
   # Unquoted, as it may be several words.
   # shellcheck disable=SC2086
-  $inside "$fwd" --json "$work/json" "$@" >"$work/out" 2>"$work/err" &
+  $start_by "$fwd" --json "$work/json" "$@" >"$work/out" 2>"$work/err" &
   running=$!
   helpers="$helpers $running"
   # It says what it has opened once everything is.
