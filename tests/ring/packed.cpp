@@ -94,5 +94,25 @@ TEST_CASE("a packed ring: what was added or pushed shows at its first descriptor
   pair.reclaim(4);
 }
 
+TEST_CASE("a packed ring: in a table no flag but WRITE is set", "[ring]") {
+  packed_pair pair({.size = 4, .indirect = true}, 4);
+  REQUIRE(pair.add(2, 2));
+  const auto* const table = reinterpret_cast<const packed_descriptor*>(pair.table_memory.data());
+  for (int i = 0; i < 4; ++i) {
+    CHECK(packed_descriptor::flags(direct::load(table[i].rest)) == (i < 2 ? 0 : descriptor_write));
+  }
+  pair.drain();
+}
+
+TEST_CASE("a packed ring over memory that was used before starts like a fresh one", "[ring]") {
+  const guarded_memory memory(packed_ring::bytes(7));
+  std::fill(memory.bytes().begin(), memory.bytes().end(), std::byte{0xff});
+  const packed_ring ring = packed_ring::place(memory.bytes(), 7);
+  const virtqueue<packed, driver_side, std::uint64_t> driver(ring, {.size = 7, .event_idx = true});
+  for (int i = 0; i < 7; ++i) CHECK(direct::load(ring.descriptors()[i].rest) == 0);
+  CHECK(direct::load(ring.device_event()) == packed_event::pack(0, packed_event::enable));
+  CHECK(direct::load(ring.driver_event()) == packed_event::pack(0, packed_event::disable));
+}
+
 }  // namespace
 }  // namespace vkring::test

@@ -51,6 +51,8 @@ class virtqueue<split, driver_side, Token, Access> {
       Access::store(ring_.descriptors()[i].address, std::uint64_t{0});
       Access::store(ring_.descriptors()[i].rest, std::uint64_t{0});
     }
+    // With event-idx nobody writes these again.
+    Access::store(ring_.avail_flags(), std::uint16_t{0});
     Access::store(ring_.used_flags(), std::uint16_t{0});
     Access::store(ring_.avail_event(), options.start.value());
     Access::store(ring_.used_index(), options.start.value());
