@@ -9,22 +9,18 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <sstream>
 #include <string>
 #include <vector>
+
+#include "support/repository.hpp"
 
 namespace {
 
 namespace fs = std::filesystem;
 
-const fs::path root = VKRING_SOURCE_DIR;
-
-std::string content(const fs::path& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
+using vkring::test::content;
+using vkring::test::root;
 
 // All files below `folder` with one of the endings, one after the other.
 std::string all_below(const std::string& folder, const std::vector<std::string>& endings) {
