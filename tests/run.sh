@@ -3,7 +3,8 @@
 # The one test command: installs what is missing (Debian packages), builds, and runs every test.
 #
 #   tests/run.sh          what a change must pass
-#   tests/run.sh --full   both compilers with every preset, libFuzzer, and the tests that take long
+#   tests/run.sh --full   both compilers with every preset, libFuzzer, and the tests that take long,
+#                         mutations among them
 #
 # Needs root, for packages, TAP interfaces and network namespaces. Ends with the minutes of each leg
 # and a line `N passed, N failed, N skipped`, which counts ctest entries, legs that did not build,
