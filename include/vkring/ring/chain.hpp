@@ -50,8 +50,28 @@ struct indirect_tables {
 
   [[nodiscard]] static constexpr std::size_t bytes(std::uint16_t ring_size,
                                                    std::uint16_t entries) noexcept {
-    return std::size_t{ring_size} * entries * 16;
+    return std::size_t{ring_size} * entries * descriptor_bytes;
   }
+
+  /// Whether a chain of that many buffers goes into a table.
+  [[nodiscard]] constexpr bool take(std::size_t buffers) const noexcept {
+    return buffers > 1 && buffers <= entries;
+  }
+  /// Where the table of the chain with that head or id starts, from `host` or `address` on.
+  [[nodiscard]] constexpr std::size_t offset(std::uint16_t slot) const noexcept {
+    return bytes(slot, entries);
+  }
+  /// The most buffers that a chain of a ring may have: no device takes more than `max_chain_pieces`.
+  /// With tables that may be more than the ring has descriptors, as with the kernel's drivers; virtio
+  /// 1.3 sections 2.7.5.3.1 and 2.8.17 forbid that, but the kernel's devices and the worker take it, and
+  /// a small ring could not send large frames otherwise.
+  [[nodiscard]] constexpr std::uint16_t max_chain(std::uint16_t ring_size) const noexcept {
+    const std::uint16_t fits = entries > ring_size ? entries : ring_size;
+    return fits < max_chain_pieces ? fits : std::uint16_t{max_chain_pieces};
+  }
+
+ private:
+  static constexpr std::size_t descriptor_bytes = 16;  // in both layouts
 };
 
 /// Whether a side that asked for notifications may now go to sleep.

@@ -269,6 +269,19 @@ inline void text_of(std::string& text, std::string_view what, const chain_snapsh
   text_of(text, chain.table, "      ");
 }
 
+// Which side was asked, and its mode: of a snapshot of any layout.
+template <class Snapshot>
+[[nodiscard]] std::string text_of_side(const Snapshot& ring) {
+  if (!ring.driver) return ", device side";
+  return std::string(", driver side, ") + (ring.mode == ring_mode::fast ? "fast" : "general") +
+         " mode (general mode entered " + std::to_string(ring.general_entries) + " times)";
+}
+template <class Snapshot>
+[[nodiscard]] std::string json_mode(const Snapshot& ring) {
+  if (!ring.driver) return "null";
+  return ring.mode == ring_mode::fast ? "\"fast\"" : "\"general\"";
+}
+
 // {"key":value,...} out of alternating keys and values that are JSON already.
 [[nodiscard]] inline std::string json_object(
     std::initializer_list<std::pair<std::string_view, std::string>> members) {
@@ -293,6 +306,12 @@ template <class Range, class Convert>
 [[nodiscard]] inline std::string json_string(std::string_view plain) {
   return '"' + std::string(plain) + '"';
 }
+[[nodiscard]] inline std::string json_of(const ring_breach& breach) {
+  if (!breach) return "null";
+  return json_object({{"fault", json_string(name(breach.fault))},
+                      {"position", std::to_string(breach.position)},
+                      {"value", json_string(hex(breach.value))}});
+}
 [[nodiscard]] inline std::string json_of(const descriptor_snapshot& each) {
   return json_object({{"index", std::to_string(each.index)},
                       {"address", json_string(hex(each.address))},
@@ -314,12 +333,7 @@ template <class Range, class Convert>
 [[nodiscard]] inline std::string to_text(const ring_snapshot& ring) {
   const auto number = [](std::uint64_t value) { return std::to_string(value); };
   std::string text = "split ring of " + number(ring.size);
-  if (ring.driver) {
-    text += ring.mode == ring_mode::fast ? ", driver side, fast" : ", driver side, general";
-    text += " mode (general mode entered " + number(ring.general_entries) + " times)";
-  } else {
-    text += ", device side";
-  }
+  text += detail::text_of_side(ring);
   text += "\n  avail: index " + number(ring.avail_index) + ", flags " + number(ring.avail_flags) +
           ", used_event " + number(ring.used_event);
   text += "\n  used: index " + number(ring.used_index) + ", flags " + number(ring.used_flags) +
@@ -345,9 +359,7 @@ template <class Range, class Convert>
       {{"layout", "\"split\""},
        {"side", detail::json_string(ring.driver ? "driver" : "device")},
        {"size", number(ring.size)},
-       {"mode", !ring.driver                   ? "null"
-                : ring.mode == ring_mode::fast ? "\"fast\""
-                                               : "\"general\""},
+       {"mode", detail::json_mode(ring)},
        {"general_entries", number(ring.general_entries)},
        {"avail", detail::json_object({{"index", number(ring.avail_index)},
                                       {"flags", number(ring.avail_flags)},
@@ -359,12 +371,7 @@ template <class Range, class Convert>
        {"used_position", number(ring.used_position)},
        {"out", number(ring.out)},
        {"pending", number(ring.pending)},
-       {"breach", !ring.breach
-                      ? "null"
-                      : detail::json_object(
-                            {{"fault", detail::json_string(name(ring.breach.fault))},
-                             {"position", number(ring.breach.position)},
-                             {"value", detail::json_string(detail::hex(ring.breach.value))}})},
+       {"breach", detail::json_of(ring.breach)},
        {"offender", ring.offender ? chain(*ring.offender) : "null"},
        {"chains", detail::json_array(ring.chains, chain)},
        {"chains_left_out", number(ring.chains_left_out)}});

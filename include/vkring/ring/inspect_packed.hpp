@@ -153,12 +153,7 @@ namespace detail {
 [[nodiscard]] inline std::string to_text(const packed_snapshot& ring) {
   const auto number = [](std::uint64_t value) { return std::to_string(value); };
   std::string text = "packed ring of " + number(ring.size);
-  if (ring.driver) {
-    text += ring.mode == ring_mode::fast ? ", driver side, fast" : ", driver side, general";
-    text += " mode (general mode entered " + number(ring.general_entries) + " times)";
-  } else {
-    text += ", device side";
-  }
+  text += detail::text_of_side(ring);
   text += "\n  calls " + detail::text_of_event(ring.driver_event) + "; kicks " +
           detail::text_of_event(ring.device_event);
   text += ring.driver ? "\n  next to add " : "\n  next to pop ";
@@ -188,21 +183,14 @@ namespace detail {
       {{"layout", "\"packed\""},
        {"side", detail::json_string(ring.driver ? "driver" : "device")},
        {"size", number(ring.size)},
-       {"mode", !ring.driver                   ? "null"
-                : ring.mode == ring_mode::fast ? "\"fast\""
-                                               : "\"general\""},
+       {"mode", detail::json_mode(ring)},
        {"general_entries", number(ring.general_entries)},
        {"driver_event", detail::json_of_event(ring.driver_event)},
        {"device_event", detail::json_of_event(ring.device_event)},
        {"next_available", detail::json_of(ring.next_available)},
        {"next_used", detail::json_of(ring.next_used)},
        {"out", number(ring.out)},
-       {"breach", !ring.breach
-                      ? "null"
-                      : detail::json_object(
-                            {{"fault", detail::json_string(name(ring.breach.fault))},
-                             {"position", number(ring.breach.position)},
-                             {"value", detail::json_string(detail::hex(ring.breach.value))}})},
+       {"breach", detail::json_of(ring.breach)},
        {"descriptors", detail::json_array(ring.descriptors,
                                           [](const packed_descriptor_snapshot& each) {
                                             return detail::json_of(each);

@@ -118,24 +118,22 @@ class virtqueue<packed, driver_side, Token, Access> {
   [[nodiscard]] bool has_room(std::size_t buffers) const noexcept {
     return room() >= (buffers <= tables_.entries ? 1 : buffers);
   }
-  /// The most buffers that a chain may have: no device takes more than `max_chain_pieces`. With
-  /// tables that may be more than the ring has descriptors, see the split virtqueue.
+  /// The most buffers that a chain may have: see `indirect_tables::max_chain`.
   [[nodiscard]] std::uint16_t max_chain() const noexcept {
-    const std::uint16_t fits = tables_.entries > size_ ? tables_.entries : size_;
-    return fits < max_chain_pieces ? fits : std::uint16_t{max_chain_pieces};
+    return tables_.max_chain(size_);
   }
 
   /// Adds a chain, invisible to the device until `publish`. False: not enough room for it now, and
   /// nothing was touched. `chain` has 1 to `max_chain()` buffers, the readable ones first.
   bool try_add(std::span<const chain_buffer> chain, Token token) noexcept {
     if (!has_room(chain.size())) return false;
-    const bool in_table = chain.size() > 1 && chain.size() <= tables_.entries;
+    const bool in_table = tables_.take(chain.size());
     if (chain.size() > 1 && !in_table) leave_fast();
     const std::uint16_t id = modes_.is_fast() ? next_.slot() : ledger_.next_id(next_.slot());
     if (in_table) {
       write_table(id, chain);
       const chain_buffer table{
-          tables_.address + table_offset(id),
+          tables_.address + tables_.offset(id),
           static_cast<std::uint32_t>(chain.size() * sizeof(packed_descriptor))};
       add_chain({&table, 1}, id, descriptor_indirect);
     } else {
@@ -379,11 +377,8 @@ class virtqueue<packed, driver_side, Token, Access> {
 
   static constexpr std::uint32_t no_id = UINT32_MAX;
 
-  [[nodiscard]] std::size_t table_offset(std::uint16_t id) const noexcept {
-    return std::size_t{id} * tables_.entries * sizeof(packed_descriptor);
-  }
   void write_table(std::uint16_t id, std::span<const chain_buffer> chain) noexcept {
-    auto* const table = reinterpret_cast<packed_descriptor*>(tables_.host + table_offset(id));
+    auto* const table = reinterpret_cast<packed_descriptor*>(tables_.host + tables_.offset(id));
     for (std::size_t i = 0; i < chain.size(); ++i) {
       Access::store(table[i].address, chain[i].address);
       Access::store(table[i].rest,

@@ -113,24 +113,20 @@ class virtqueue<split, driver_side, Token, Access> {
   [[nodiscard]] bool has_room(std::size_t buffers) const noexcept {
     return room() >= (buffers <= tables_.entries ? 1 : buffers);
   }
-  /// The most buffers that a chain may have: no device takes more than `max_chain_pieces`. With
-  /// tables that may be more than the ring has descriptors, as with the kernel's drivers; virtio 1.3
-  /// section 2.7.5.3.1 forbids that, but the kernel's devices and the worker take it, and a small ring
-  /// could not send large frames otherwise.
+  /// The most buffers that a chain may have: see `indirect_tables::max_chain`.
   [[nodiscard]] std::uint16_t max_chain() const noexcept {
-    const std::uint16_t fits = tables_.entries > size_ ? tables_.entries : size_;
-    return fits < max_chain_pieces ? fits : std::uint16_t{max_chain_pieces};
+    return tables_.max_chain(size_);
   }
 
   /// Adds a chain, invisible to the device until `publish`. False: not enough room for it now, and
   /// nothing was touched. `chain` has 1 to `max_chain()` buffers, the readable ones first.
   bool try_add(std::span<const chain_buffer> chain, Token token) noexcept {
     if (!has_room(chain.size())) return false;
-    if (chain.size() > 1 && chain.size() <= tables_.entries) {
+    if (tables_.take(chain.size())) {
       const std::uint16_t head = next_head();
       const auto length = static_cast<std::uint32_t>(chain.size() * sizeof(split_descriptor));
       write_table(head, chain);
-      add_one(tables_.address + table_offset(head), length, descriptor_indirect, token);
+      add_one(tables_.address + tables_.offset(head), length, descriptor_indirect, token);
       return true;
     }
     if (chain.size() == 1) {
@@ -408,9 +404,6 @@ class virtqueue<split, driver_side, Token, Access> {
     }
   }
 
-  [[nodiscard]] std::size_t table_offset(std::uint16_t head) const noexcept {
-    return std::size_t{head} * tables_.entries * sizeof(split_descriptor);
-  }
   [[nodiscard]] std::uint16_t next_head() const noexcept {
     return modes_.is_fast() ? avail_.slot(mask_) : ledger_.first_free();
   }
@@ -427,7 +420,7 @@ class virtqueue<split, driver_side, Token, Access> {
   }
 
   void write_table(std::uint16_t head, std::span<const chain_buffer> chain) noexcept {
-    auto* const table = reinterpret_cast<split_descriptor*>(tables_.host + table_offset(head));
+    auto* const table = reinterpret_cast<split_descriptor*>(tables_.host + tables_.offset(head));
     for (std::size_t i = 0; i < chain.size(); ++i) {
       link(table[i], chain[i], i + 1 == chain.size(), static_cast<std::uint16_t>(i + 1));
     }
