@@ -51,9 +51,7 @@ class packed_hand {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   vkring::test::fuzz_input input(data, size);
   const std::uint8_t mix = input.next();
-  const vkring::ring_options options{static_cast<std::uint16_t>(1u + input.next()), (mix & 1) != 0,
-                                     (mix & 2) != 0, (mix & 4) != 0,
-                                     vkring::ring_index((mix & 8) != 0 ? 65530u : 0u)};
+  const vkring::ring_options options = vkring::test::options_of(mix, 1u + input.next());
   vkring::test::device_body<vkring::test::packed_hand>(input, options).run();
   return 0;
 }

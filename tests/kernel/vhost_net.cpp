@@ -299,6 +299,12 @@ struct one_ring {
     REQUIRE(device.set_vring_addr(which, at));
     REQUIRE(device.set_vring_kick(which, kick.fd()));
   }
+  // The same with addresses that the device has to ask for.
+  void describe_translated(vhost_ring which) {
+    describe(which, {.descriptors = known_as(ring.descriptors()),
+                     .available = known_as(&ring.avail_flags()),
+                     .used = known_as(&ring.used_flags())});
+  }
   void offer(std::uint32_t bytes, bool writable) {
     const chain_buffer chain{known_as(buffer), bytes, writable};
     REQUIRE(queue.try_add({&chain, 1}, 7));
@@ -420,9 +426,7 @@ TEST_CASE("vhost-net: questions of message version 1 are refused by name, and ca
   // VHOST_BACKEND_F_IOTLB_MSG_V2 is left out.
   REQUIRE(it.device.set_features({feature::version_1, feature::access_platform}));
   REQUIRE(it.device.set_mem_table({}));
-  it.describe(vhost_ring::tx, {.descriptors = it.known_as(it.ring.descriptors()),
-                               .available = it.known_as(&it.ring.avail_flags()),
-                               .used = it.known_as(&it.ring.used_flags())});
+  it.describe_translated(vhost_ring::tx);
   const auto tell_of = [&](const std::byte* page) {
     return it.device.tell({vhost_translation::kind::update, it.known_as(page), one_ring::page,
                            reinterpret_cast<std::uintptr_t>(page), true, true});
@@ -458,9 +462,7 @@ TEST_CASE("vhost-net: with ACCESS_PLATFORM it asks where memory is, and goes on 
   REQUIRE(it.device.set_features({feature::version_1, feature::access_platform}));
   REQUIRE(it.device.set_mem_table({}));  // there has to be one
   CHECK(reason(it.device.asked()) == EAGAIN);
-  it.describe(vhost_ring::tx, {.descriptors = it.known_as(it.ring.descriptors()),
-                               .available = it.known_as(&it.ring.avail_flags()),
-                               .used = it.known_as(&it.ring.used_flags())});
+  it.describe_translated(vhost_ring::tx);
   const auto tell_of = [&](std::uint64_t page) {
     const auto host = reinterpret_cast<std::uintptr_t>(it.memory.bytes().data());
     return it.device.tell({vhost_translation::kind::update, page, one_ring::page,

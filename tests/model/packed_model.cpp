@@ -15,11 +15,6 @@ constexpr ring_options two{.size = 2, .start = packed_start};
 constexpr ring_options three{.size = 3, .start = ring_index(5)};
 constexpr ring_options four{.size = 4, .start = packed_start};
 
-constexpr ring_options in_order(ring_options options) {
-  options.in_order = true;
-  return options;
-}
-
 void check(const scenario& what, const least& states) {
   every_run_is_right<model_packed>(what, states);
 }

@@ -45,6 +45,12 @@ inline void print(const std::string& what, const outcome& found) {
   return what;
 }
 
+/// The same with chains that are used in order.
+[[nodiscard]] constexpr ring_options in_order(ring_options options) {
+  options.in_order = true;
+  return options;
+}
+
 /// The least number of states of a scenario under each model, with event-idx off and on.
 struct least {
   std::array<std::size_t, 2> store_buffers;

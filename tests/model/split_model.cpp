@@ -14,11 +14,6 @@ constexpr ring_options one{.size = 1, .start = model_start};
 constexpr ring_options two{.size = 2, .start = model_start};
 constexpr ring_options four{.size = 4, .start = model_start};
 
-constexpr ring_options in_order(ring_options options) {
-  options.in_order = true;
-  return options;
-}
-
 void check(const scenario& what, const least& states) {
   every_run_is_right<model_split>(what, states);
 }

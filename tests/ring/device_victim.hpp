@@ -9,19 +9,10 @@
 #include <vector>
 #include <vkring/ring/split.hpp>
 
-#include "arena.hpp"
+#include "guest_memory.hpp"
 #include "watching.hpp"
 
 namespace vkring::test {
-
-inline constexpr std::uint16_t next_flag = descriptor_next, write_flag = descriptor_write,
-                               indirect_flag = descriptor_indirect;
-
-// Guest addresses: two regions side by side, elsewhere on the host; one that is read only; a large
-// one that is never touched.
-inline constexpr std::uint64_t low = 0x1'0000, high = low + 4096, rom = 0x8'0000,
-                               large = 0x100'0000;
-inline constexpr std::uint32_t large_bytes = 8u << 20;
 
 struct descriptor {
   std::uint64_t address;
@@ -31,7 +22,7 @@ struct descriptor {
 };
 
 // A device side, and the hand of a driver that writes to rings and tables whatever it likes.
-class device_victim {
+class device_victim : public guest_memory {
  public:
   using device_type = virtqueue<split, device_side, mapped_space, watching>;
 
@@ -39,11 +30,6 @@ class device_victim {
       : options(chosen),
         memory(split_ring::bytes(chosen.size)),
         ring(split_ring::place(memory.bytes(), chosen.size)),
-        low_memory(4096),
-        high_memory(4096),
-        rom_memory(4096),
-        large_memory(large_bytes),
-        map(make_map()),
         device(ring, chosen, mapped_space(map)),
         hand(chosen.start) {
     direct::publish_avail(ring.avail_index(), hand.value());
@@ -144,32 +130,15 @@ class device_victim {
   ring_options options;
   guarded_memory memory;
   split_ring ring;
-  guarded_memory low_memory, high_memory, rom_memory, large_memory;
-  address_map map;
   device_type device;
   ring_index hand;  // the driver's position
   std::uint16_t last = 0;
-  std::size_t out = 0, readable = 0, writable = 0;
+  std::size_t out = 0;
 
  private:
-  void touch(std::span<std::byte> piece, bool writes) {
-    (writes ? writable : readable) += piece.size();
-    const bool within =
-        map.holds(piece.data(), piece.size(), writes ? memory_access::write : memory_access::read);
-    REQUIRE((within || piece.empty()));
-    if (writes && piece.size() <= 4096) std::fill(piece.begin(), piece.end(), std::byte{0xdd});
-  }
   static void write(split_descriptor& to, const descriptor& what) {
     direct::store(to.address, what.address);
     direct::store(to.rest, split_descriptor::pack(what.length, what.flags, what.next));
-  }
-  [[nodiscard]] address_map make_map() const {
-    address_map made;
-    made.add(low, low_memory.bytes());
-    made.add(high, high_memory.bytes());
-    made.add(rom, rom_memory.bytes(), false);
-    made.add(large, large_memory.bytes());
-    return made;
   }
 };
 

@@ -9,19 +9,11 @@
 #include <vector>
 #include <vkring/ring/packed.hpp>
 
-#include "arena.hpp"
+#include "guest_memory.hpp"
 #include "watching.hpp"
 
 namespace vkring::test {
 namespace {
-
-constexpr std::uint16_t next_flag = descriptor_next, write_flag = descriptor_write,
-                        indirect_flag = descriptor_indirect;
-
-// Guest addresses: two regions side by side, elsewhere on the host; one that is read only; a large
-// one that is never touched.
-constexpr std::uint64_t low = 0x1'0000, high = low + 4096, rom = 0x8'0000, large = 0x100'0000;
-constexpr std::uint32_t large_bytes = 8u << 20;
 
 struct descriptor {
   std::uint64_t address;
@@ -31,7 +23,7 @@ struct descriptor {
 };
 
 // A device side, and the hand of a driver that writes to rings and tables whatever it likes.
-class victim {
+class victim : public guest_memory {
  public:
   using device_type = virtqueue<packed, device_side, mapped_space, watching>;
 
@@ -39,11 +31,6 @@ class victim {
       : options(chosen),
         memory(packed_ring::bytes(chosen.size)),
         ring(packed_ring::place(memory.bytes(), chosen.size)),
-        low_memory(4096),
-        high_memory(4096),
-        rom_memory(4096),
-        large_memory(large_bytes),
-        map(make_map()),
         device(ring, chosen, mapped_space(map)),
         hand(chosen.start, chosen.size) {
     watch_book::get() = {};
@@ -147,29 +134,9 @@ class victim {
   ring_options options;
   guarded_memory memory;
   packed_ring ring;
-  guarded_memory low_memory, high_memory, rom_memory, large_memory;
-  address_map map;
   device_type device;
   packed_position hand;  // where the driver is
   std::vector<std::uint16_t> out;
-  std::size_t readable = 0, writable = 0;
-
- private:
-  void touch(std::span<std::byte> piece, bool writes) {
-    (writes ? writable : readable) += piece.size();
-    const bool within =
-        map.holds(piece.data(), piece.size(), writes ? memory_access::write : memory_access::read);
-    REQUIRE((within || piece.empty()));
-    if (writes && piece.size() <= 4096) std::fill(piece.begin(), piece.end(), std::byte{0xdd});
-  }
-  [[nodiscard]] address_map make_map() const {
-    address_map made;
-    made.add(low, low_memory.bytes());
-    made.add(high, high_memory.bytes());
-    made.add(rom, rom_memory.bytes(), false);
-    made.add(large, large_memory.bytes());
-    return made;
-  }
 };
 
 // The second descriptor from here is beyond the end of the ring.

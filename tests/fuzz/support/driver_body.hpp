@@ -12,6 +12,7 @@
 
 #include "fuzz/support/input.hpp"
 #include "fuzz/support/meddling.hpp"
+#include "fuzz/support/ring_mix.hpp"
 #include "ring/arena.hpp"
 
 namespace vkring::test {
