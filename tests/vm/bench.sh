@@ -4,8 +4,10 @@
 # no matter here.
 set -eu
 
-output=$(bench/vm/run --no-dpdk --rounds 1 --seconds 1 txonly)
+status=0
+output=$(bench/vm/run --no-dpdk --rounds 1 --seconds 1 txonly 2>&1) || status=$?
 printf '%s\n' "$output"
+[ $status = 0 ] || exit $status
 printf '%s\n' "$output" | awk -F ' *[|] *' '
   function wrong(why) { print "bench/vm/run: " why ": " $0; bad = 1; exit }
   BEGIN { cell = "^[0-9]+(\\.[0-9]+)? \\[[0-9]+(\\.[0-9]+)?, [0-9]+(\\.[0-9]+)?\\]$" }
