@@ -5,7 +5,7 @@
 set -eu
 
 status=0
-output=$(bench/vm/run --no-dpdk --rounds 1 --seconds 1 txonly 2>&1) || status=$?
+output=$(bench/vm/run --no-dpdk --rounds 1 --seconds 1 txonly) || status=$?
 printf '%s\n' "$output"
 [ $status = 0 ] || exit $status
 printf '%s\n' "$output" | awk -F ' *[|] *' '
