@@ -9,7 +9,7 @@ output=$(bench/vm/run --no-dpdk --rounds 1 --seconds 1 txonly) || status=$?
 printf '%s\n' "$output"
 [ $status = 0 ] || exit $status
 printf '%s\n' "$output" | awk -F ' *[|] *' '
-  function wrong(why) { print "bench/vm/run: " why ": " $0; bad = 1; exit }
+  function wrong(why) { print "bench/vm/run: " why ": " $0; bad = 1; exit 1 }
   BEGIN { cell = "^[0-9]+(\\.[0-9]+)? \\[[0-9]+(\\.[0-9]+)?, [0-9]+(\\.[0-9]+)?\\]$" }
   # The kernel may have a word before that, and a machine that the emulator lost begins again.
   /^Linux [0-9].*, [0-9]+ CPUs, emulated, 1 rounds of 1 s$/ { begun = 1; rows = 0 }
