@@ -3,8 +3,9 @@
 # The one test command: installs what is missing (Debian packages), builds, and runs every test.
 #
 #   tests/run.sh          what a change must pass
-#   tests/run.sh --full   both compilers with every preset, libFuzzer, and the tests that take long,
-#                         mutations among them
+#   tests/run.sh --full   both compilers with every preset, libFuzzer, the tests that take long,
+#                         mutations among them, and those of rings and headers on emulated
+#                         aarch64 and s390x (big-endian)
 #
 # Needs root, for packages, TAP interfaces and network namespaces. Ends with the minutes of each leg
 # and a line `N passed, N failed, N skipped`, which counts ctest entries, legs that did not build,
@@ -20,7 +21,10 @@ packages='cmake ninja-build g++ clang libclang-rt-14-dev pkg-config
 full=false
 case $#${1:-} in
   0) ;;
-  1--full) full=true ;;
+  1--full)
+    full=true
+    packages="$packages g++-aarch64-linux-gnu g++-s390x-linux-gnu qemu-user"
+    ;;
   *)
     echo "tests/run.sh: \"$*\": only --full is known" >&2
     exit 2
@@ -157,6 +161,9 @@ if $full; then
     leg $compiler-no-exceptions $compiler-no-exceptions ''
   done
   leg clang-fuzz clang-fuzz ''
+  for machine in aarch64 s390x; do
+    leg $machine $machine-release '' -LE '^(stress|full)$'
+  done
 else
   leg gcc-release gcc-release '' -LE '^(consumer|full|vm)$'
   leg vm gcc-release none -L '^vm$'
