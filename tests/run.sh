@@ -67,13 +67,14 @@ mkdir -p "$results"
 : >"$results/skipped"
 : >"$results/minutes"
 
-# True if tests/expected-skips.txt allows the skip "PROGRAM: CASE" here.
+# is_expected LEG "PROGRAM: CASE": true if tests/expected-skips.txt allows the skip there.
 is_expected() {
   while read -r condition pattern; do
     case $condition in
       '' | '#'*) continue ;;
       always) ;;
       no:*) [ ! -e "${condition#no:}" ] || continue ;;
+      leg:*) [ "${condition#leg:}" = "$1" ] || continue ;;
       zero:*) [ "$(cat "${condition#zero:}" 2>/dev/null)" = 0 ] || continue ;;
       *)
         echo "tests/expected-skips.txt: \"$condition\" is no condition" >&2
@@ -82,7 +83,7 @@ is_expected() {
     esac
     # Unquoted, as it is a pattern.
     # shellcheck disable=SC2254
-    case $1 in
+    case $2 in
       $pattern) return 0 ;;
     esac
   done <tests/expected-skips.txt
@@ -91,7 +92,7 @@ is_expected() {
 
 # skip LEG "PROGRAM: CASE" REASON
 skip() {
-  if is_expected "$2"; then
+  if is_expected "$1" "$2"; then
     echo "$1 $2: $3" >>"$results/skipped"
   else
     echo "$1 $2: skipped, which was not expected: $3" >>"$results/failed"

@@ -120,5 +120,6 @@ TEST_CASE("value() of an error prints it and aborts where exceptions are off") {
   REQUIRE(::waitpid(child, &status, 0) == child);
   CHECK(WIFSIGNALED(status));
   CHECK(WTERMSIG(status) == SIGABRT);
-  CHECK(printed == "vkring: " + half_of_3 + "\n");
+  // An emulator of the CPU may have a word to say about the abort after that.
+  CHECK(printed.starts_with("vkring: " + half_of_3 + "\n"));
 }

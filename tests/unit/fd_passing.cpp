@@ -98,8 +98,11 @@ TEST_CASE("fd passing: bytes and descriptors come out as they went in, however m
         const connection it(kind);
         std::vector<std::byte> bytes(size);
         for (std::size_t i = 0; i < size; ++i) bytes[i] = static_cast<std::byte>(i * 7 + i / 256);
-        const fd one(::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
-        const std::vector<int> all(descriptors, one.get());
+        std::array<int, 2> ends{};
+        REQUIRE(::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) == 0);
+        const fd out(ends[0]);
+        const fd in(ends[1]);
+        const std::vector<int> all(descriptors, in.get());
         fault_book::get().reset();
         result<void> sent;
         std::thread sender([&] { sent = send_parcel(it.mine.get(), bytes, all); });
@@ -115,11 +118,11 @@ TEST_CASE("fd passing: bytes and descriptors come out as they went in, however m
             CHECK((::fcntl(each.get(), F_GETFD) & FD_CLOEXEC) != 0);
           }
           if (descriptors != 0) {
-            const std::uint64_t more = 4;
-            CHECK(::write(got->fds.back().get(), &more, sizeof more) == sizeof more);
-            std::uint64_t sum = 0;
-            CHECK(::read(one.get(), &sum, sizeof sum) == sizeof sum);
-            CHECK(sum == 5);
+            char letter = 'a';
+            CHECK(::write(got->fds.back().get(), &letter, 1) == 1);
+            letter = 0;
+            CHECK(::read(out.get(), &letter, 1) == 1);
+            CHECK(letter == 'a');
           }
         }
         CHECK(fault_book::get().clean());

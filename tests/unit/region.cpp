@@ -10,6 +10,8 @@
 #include <utility>
 
 #include "support/faulty_sys.hpp"
+#include "support/madvise.hpp"
+#include "support/skip.hpp"
 
 namespace {
 
@@ -112,6 +114,7 @@ TEST_CASE("region: what a received descriptor is checked for") {
 }
 
 TEST_CASE("region: a forked child does not inherit it") {
+  if (!vkring::test::madvise_is_real()) return vkring::test::skip("madvise does not reach the kernel");
   auto made = region::make(page, {.shareable = GENERATE(false, true)}).value();
   const pid_t child = ::fork();
   REQUIRE(child >= 0);

@@ -70,18 +70,21 @@ TEST_CASE("vhost_threads: more threads than one call lists") {
 }
 
 TEST_CASE("vhost_threads: none is passed over when another ends meanwhile") {
-  std::size_t wrong = 0;
+  std::size_t missing = 0;
   for (int i = 0; i < 2000; ++i) {
     std::atomic<bool> over = false;
     std::thread leaves([&] { over.wait(false); });
     const named_thread stays("vhost-1");
     over = true;
     over.notify_one();
-    const std::vector expected = {stays.id()};
-    for (int look = 0; look < 2; ++look) wrong += vhost_threads(false).value() == expected ? 0 : 1;
+    for (int look = 0; look < 2; ++look) {
+      // One of the turn before may also be there: a thread is joined before the kernel lists it no more.
+      const auto found = vhost_threads(false).value();
+      missing += std::find(found.begin(), found.end(), stays.id()) == found.end() ? 1 : 0;
+    }
     leaves.join();
   }
-  CHECK(wrong == 0);
+  CHECK(missing == 0);
 }
 
 TEST_CASE("vhost_threads: each failing call is named, and nothing leaks") {

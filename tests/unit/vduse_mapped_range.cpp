@@ -13,6 +13,9 @@
 #include <vkring/kernel/fd.hpp>
 #include <vkring/kernel/sys.hpp>
 
+#include "support/madvise.hpp"
+#include "support/skip.hpp"
+
 namespace {
 
 using vduse_net::mapped_range;
@@ -62,6 +65,7 @@ TEST_CASE("vduse mapped range: each byte of it is found, and none beside it") {
 }
 
 TEST_CASE("vduse mapped range: what cannot hold a ring is refused by name") {
+  if (!vkring::test::madvise_is_real()) return vkring::test::skip("madvise does not reach the kernel");
   const vkring::fd file = file_of(page);
 
   CHECK(complaint(file, entry_of(2 * page)) ==
