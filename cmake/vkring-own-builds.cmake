@@ -5,22 +5,33 @@ add_library(vkring-own INTERFACE)
 target_link_libraries(vkring-own INTERFACE vkring)
 target_compile_options(vkring-own INTERFACE -Wall -Wextra -Wconversion -Wshadow -Werror)
 
-# vkring_add_program(TARGET SOURCES...): an executable with the warnings of vkring's own builds and
-# the components whose headers the sources include. Without such a component it says so and makes
-# no target.
+# What programs may include, beside vkring's components.
+if(PkgConfig_FOUND)
+  pkg_check_modules(lwip QUIET IMPORTED_TARGET lwip)
+endif()
+
+# vkring_add_program(TARGET SOURCES...): an executable with the warnings of vkring's own builds, the
+# components whose headers the sources include, liburing and lwIP. Without what it needs it says so and
+# makes no target.
 function(vkring_add_program target)
   set(components "")
+  set(libraries "")
   foreach(source IN LISTS ARGN)
     file(STRINGS "${source}" lines REGEX "^#include [<\"]vkring/(io_uring|fmt|dpdk)[./]")
     list(TRANSFORM lines REPLACE "^.*vkring/([a-z_]+).*$" "\\1")
     list(APPEND components ${lines})
+    file(STRINGS "${source}" lines REGEX "^#include <(liburing\\.h|lwip/)")
+    list(TRANSFORM lines REPLACE "^.*<([a-z]+).*$" "PkgConfig::\\1")
+    list(APPEND libraries ${lines})
   endforeach()
   list(REMOVE_DUPLICATES components)
+  list(REMOVE_DUPLICATES libraries)
   list(TRANSFORM components REPLACE "^io_uring$" "uring")
   list(TRANSFORM components PREPEND "vkring::")
+  list(APPEND components ${libraries})
   foreach(component IN LISTS components)
     if(NOT TARGET ${component})
-      message(WARNING "${target} is left out: it needs ${component}")
+      message(STATUS "${target} is left out: it needs ${component}")
       return()
     endif()
   endforeach()
