@@ -5,27 +5,15 @@
 //
 //   tun_ping [ANSWERS]     ends after so many; without an argument, never
 
-#include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <span>
 #include <utility>
 #include <vkring/device.hpp>
 
-// What a stack does with a packet: true if there is an answer, which takes its place.
-static bool handle(std::span<std::byte> packet) {
-  const auto is = [&](std::size_t at, unsigned value) { return packet[at] == std::byte(value); };
-  std::byte* const p = packet.data();
-  if (packet.size() < 28 || !is(0, 0x45) || !is(9, 1) || !is(20, 8)) return false;
-  std::swap_ranges(p + 12, p + 16, p + 16);  // an ICMP echo request becomes its reply
-  p[20] = std::byte{0};
-  const std::uint32_t sum = vkring::load_big<std::uint16_t>(p + 22) + 0x0800u;
-  vkring::store_big(p + 22, static_cast<std::uint16_t>(sum + (sum >> 16)));
-  return true;
-}
+#include "ping_stack.hpp"  // handle
 
 int main(int argc, char** argv) {
   const long limit = argc > 1 ? std::atol(argv[1]) : -1;

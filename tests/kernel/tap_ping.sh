@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # The programs of the README and of docs/embedding.md, in VKRING_PROGRAMS_DIR, answer the kernel's ping in
-# a network namespace.
+# a network namespace, each with its own way to wait.
 set -u
 
 namespace=vkring-ping-$$
@@ -27,5 +27,11 @@ answers() {
   cat "$output"
   [ $status = 0 ] && [ $ended = 0 ] && grep -qx "$2 answers" "$output"
 }
-answers tap_ping 4 10.9.0.2 && # one ARP request, too
-  answers tun_ping 3 10.8.0.2
+answers tap_ping 4 10.9.0.2 || exit 1 # one ARP request, too
+for each in tun_ping ping_poll ping_epoll ping_uring ping_coroutine; do
+  if [ $each = ping_uring ] && ! [ -e "$VKRING_PROGRAMS_DIR/$each" ]; then
+    printf 'kernel_tap_ping: ping_uring\tno liburing\n' >>"${VKRING_SKIP_LOG:-/dev/null}"
+    continue
+  fi
+  answers $each 3 10.8.0.2 || exit 1
+done
