@@ -17,7 +17,7 @@
 
 namespace vkring::test {
 
-/// Which ring type a layout lies in, and which sizes to test; each layout's test program says so.
+/// Which sizes of a layout to test; its test program says so.
 template <class Layout>
 struct ring_of;
 
@@ -38,12 +38,12 @@ class schedule {
 /// A driver side and a device side on one ring. Every operation goes through the oracle: what is
 /// added, by token, is expected at the device in that order, at those addresses and with that
 /// content, and back at the driver in the order of use with what the device wrote.
-template <class Layout, class Access = direct>
+template <class Layout, class DriverAccess = direct, class DeviceAccess = direct>
 class joined_pair {
  public:
-  using ring_type = typename ring_of<Layout>::type;
-  using driver_type = virtqueue<Layout, driver_side, std::uint64_t, Access>;
-  using device_type = virtqueue<Layout, device_side, mapped_space, Access>;
+  using ring_type = typename Layout::ring_type;
+  using driver_type = virtqueue<Layout, driver_side, std::uint64_t, DriverAccess>;
+  using device_type = virtqueue<Layout, device_side, mapped_space, DeviceAccess>;
   static_assert(driver_queue<driver_type>);
   static_assert(device_queue<device_type>);
 
@@ -288,8 +288,19 @@ class joined_pair {
     return all;
   }
 
+  /// The `which`-th of the chains that are out, in the order of pop.
+  struct popped {
+    std::uint32_t id;
+    std::uint16_t head;
+  };
+  [[nodiscard]] const popped& out_chain(std::size_t which) const { return out_[which]; }
+
+  [[nodiscard]] std::uint32_t hidden() const noexcept {
+    return static_cast<std::uint32_t>(hidden_.size());
+  }
   [[nodiscard]] std::size_t visible() const noexcept { return visible_.size(); }
   [[nodiscard]] std::size_t out() const noexcept { return out_.size(); }
+  [[nodiscard]] std::size_t pushed() const noexcept { return pushed_.size(); }
   [[nodiscard]] std::size_t used() const noexcept { return used_.size(); }
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return in_flight_; }
 
@@ -304,10 +315,6 @@ class joined_pair {
   device_type device;
 
  private:
-  struct popped {
-    std::uint32_t id;
-    std::uint16_t head;
-  };
   struct completion {
     std::uint32_t id;
     std::uint32_t written;
@@ -322,7 +329,8 @@ class joined_pair {
   }
   // Tells an Access that watches that an operation begins.
   static void begin() {
-    if constexpr (requires { Access::begin(); }) Access::begin();
+    if constexpr (requires { DriverAccess::begin(); }) DriverAccess::begin();
+    if constexpr (requires { DeviceAccess::begin(); }) DeviceAccess::begin();
   }
   [[nodiscard]] static std::uint64_t token(std::uint32_t id) noexcept {
     return 0xabc0'0000'0000'0000u + id;

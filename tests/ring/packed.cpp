@@ -13,7 +13,6 @@ using ring_layouts = std::tuple<packed>;
 
 template <>
 struct ring_of<packed> {
-  using type = packed_ring;
   static constexpr std::initializer_list<int> sizes = {1, 2, 3, 255, 256, 32768};
   static constexpr std::initializer_list<int> small_sizes = {1, 2, 3, 255};
 };

@@ -14,7 +14,6 @@ using ring_layouts = std::tuple<split>;
 
 template <>
 struct ring_of<split> {
-  using type = split_ring;
   static constexpr std::initializer_list<int> sizes = {1, 2, 256, 32768};
   static constexpr std::initializer_list<int> small_sizes = {1, 2, 256};
 };

@@ -5,7 +5,7 @@
 // The suite's part on the driver side's two modes, and on what an operation looks at.
 
 #include "kit.hpp"
-#include "suite_notify.hpp"
+#include "random_pair.hpp"
 #include "watching.hpp"
 
 namespace vkring::test {
@@ -89,7 +89,9 @@ TEMPLATE_LIST_TEST_CASE("each word is loaded once in an operation, also by lawfu
   watch_book::get() = {};
   std::uint32_t seed = 100;
   for_each_option({2, 256}, [&](const ring_options& options) {
-    run_random_pair<TestType, watching>(options, ++seed, 10000);
+    random_pair<TestType, watching, watching> both(options, ++seed);
+    both.run(10000);
+    both.pair.drain();
   });
   REQUIRE(watch_book::get().second_loads == 0);
 }

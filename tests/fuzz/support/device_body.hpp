@@ -14,16 +14,17 @@
 #include <vkring/ring/concepts.hpp>
 
 #include "fuzz/support/input.hpp"
-#include "fuzz/support/meddling.hpp"
 #include "fuzz/support/ring_mix.hpp"
 #include "ring/arena.hpp"
+#include "ring/hands.hpp"
+#include "ring/invariant.hpp"
+#include "ring/meddling.hpp"
 
 namespace vkring::test {
 
 inline constexpr std::uint64_t low = 0x1'0000, high = low + 4096, rom = 0x8'0000;
 
-/// `Hand` is the layout's part: the driver's hand on the ring.
-template <class Hand>
+template <class Layout>
 class device_body {
  public:
   device_body(fuzz_input& input, const ring_options& options)
@@ -36,7 +37,7 @@ class device_body {
         ring_(ring_type::place(memory_.bytes(), options.size)),
         device_((add_regions(), ring_), options, mapped_space(map_)),
         hand_(ring_, options) {
-    Hand::allow(meddler::get(), memory_.bytes(), options.size);
+    hand::allow(meddler::get(), memory_.bytes(), options.size);
     if (options.indirect) {
       for (const guarded_memory* const each : {&low_, &high_, &rom_}) {
         meddler::get().may_load.push_back({each->bytes(), 8});
@@ -54,8 +55,8 @@ class device_body {
   }
 
  private:
-  using layout = typename Hand::layout;
-  using ring_type = typename layout::ring_type;
+  using hand = driver_hand<Layout>;
+  using ring_type = typename Layout::ring_type;
   using descriptor = std::remove_pointer_t<decltype(std::declval<ring_type&>().descriptors())>;
 
   void step() {
@@ -207,8 +208,8 @@ class device_body {
   const guarded_memory &memory_, &low_, &high_, &rom_;
   ring_type ring_;
   address_map map_;
-  virtqueue<layout, device_side, mapped_space, meddling> device_;
-  Hand hand_;
+  virtqueue<Layout, device_side, mapped_space, meddling> device_;
+  hand hand_;
   std::vector<std::uint16_t> out_;  // heads popped and not pushed
   std::size_t fresh_ = 0;           // of these, popped since the last push
   unsigned sum_ = 0;

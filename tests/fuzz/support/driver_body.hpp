@@ -11,16 +11,17 @@
 #include <vkring/ring/concepts.hpp>
 
 #include "fuzz/support/input.hpp"
-#include "fuzz/support/meddling.hpp"
 #include "fuzz/support/ring_mix.hpp"
 #include "ring/arena.hpp"
+#include "ring/hands.hpp"
+#include "ring/invariant.hpp"
+#include "ring/meddling.hpp"
 
 namespace vkring::test {
 
 inline constexpr std::uint32_t buffer_size = 2048;
 
-/// `Hand` is the layout's part: the device's hand on the ring.
-template <class Hand>
+template <class Layout>
 class driver_body {
  public:
   driver_body(fuzz_input& input, const ring_options& options, std::uint16_t entries)
@@ -32,7 +33,7 @@ class driver_body {
         driver_((meddler::get() = {}, ring_), options, {table_memory_.data(), 0x100000, entries},
                 buffer_size),
         hand_(ring_, options) {
-    Hand::allow(meddler::get(), memory_.bytes(), options.size);
+    hand::allow(meddler::get(), memory_.bytes(), options.size);
     meddler::get().may_store.push_back({table_memory_.bytes()});
     meddler::get().rate = input.flag() ? input.next() : std::uint32_t{0};
     meddler::get().seed = input.next();
@@ -52,7 +53,8 @@ class driver_body {
   }
 
  private:
-  using ring_type = typename Hand::layout::ring_type;
+  using hand = device_hand<Layout>;
+  using ring_type = typename Layout::ring_type;
 
   void step() {
     const std::uint16_t room = driver_.room();
@@ -129,7 +131,7 @@ class driver_body {
         hand_.show(input_.flag() ? input_.below(4) : input_.next<std::uint16_t>());
         break;
       case 14:
-        hand_.set_event(input_);
+        hand_.set_event(input_.next<std::uint32_t>());
         break;
       default: {  // anywhere: what the driver needs of its own words it does not read from here
         const std::size_t at = input_.next<std::uint32_t>() % memory_.size();
@@ -173,8 +175,8 @@ class driver_body {
   ring_options options_;
   const guarded_memory &memory_, &table_memory_;
   ring_type ring_;
-  virtqueue<typename Hand::layout, driver_side, std::uint64_t, meddling> driver_;
-  Hand hand_;
+  virtqueue<Layout, driver_side, std::uint64_t, meddling> driver_;
+  hand hand_;
   std::vector<bool> tokens_;  // in flight
   std::size_t in_flight_ = 0;
   bool gave_up_ = false;

@@ -2,23 +2,14 @@
 #ifndef VKRING_TESTS_FUZZ_SUPPORT_INPUT_HPP
 #define VKRING_TESTS_FUZZ_SUPPORT_INPUT_HPP
 
-// A fuzzer's input as a stream of numbers, and what a body does when an invariant breaks.
+// A fuzzer's input as a stream of numbers.
 
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <span>
 
 namespace vkring::test {
-
-/// Prints `what` and aborts unless it holds: how the fuzzer learns of a finding.
-inline void invariant(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken invariant: %s\n", what);
-  std::abort();
-}
 
 /// Numbers from the input, 0 once it is used up.
 class fuzz_input {

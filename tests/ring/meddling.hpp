@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#ifndef VKRING_TESTS_FUZZ_SUPPORT_MEDDLING_HPP
-#define VKRING_TESTS_FUZZ_SUPPORT_MEDDLING_HPP
+#ifndef VKRING_TESTS_RING_MEDDLING_HPP
+#define VKRING_TESTS_RING_MEDDLING_HPP
 
 // An Access whose other side writes to shared memory between any two accesses.
 
+#include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 #include <vkring/ring/shared.hpp>
 
-#include "fuzz/support/input.hpp"
+#include "invariant.hpp"
 
 namespace vkring::test {
 
@@ -86,4 +88,4 @@ struct meddling : direct {
 
 }  // namespace vkring::test
 
-#endif  // VKRING_TESTS_FUZZ_SUPPORT_MEDDLING_HPP
+#endif  // VKRING_TESTS_RING_MEDDLING_HPP
