@@ -176,18 +176,17 @@ class rx_queue {
   [[gnu::always_inline]] std::uint16_t post(std::span<const handle> stock) noexcept {
     const auto map = source().mapper();
     const std::uint64_t header_bytes = rules_.header_size;
-    const std::uint64_t length = max_written(source(), rules_);
     const handle* const handles = stock.data();
     const auto take = [&](burst_buffer<handle> & fresh, std::size_t nth)
         __attribute__((always_inline)) {
       const handle h = handles[nth];
       fresh.address = map(h).address - header_bytes;
-      fresh.length = length;
+      fresh.length = 0;
       fresh.token = h;
       return true;
     };
-    const std::uint16_t added =
-        ring_.template add_burst<true>(static_cast<std::uint32_t>(stock.size()), take);
+    const std::uint16_t added = ring_.template add_burst<true>(
+        static_cast<std::uint32_t>(stock.size()), take, max_written(source(), rules_));
     cache_.drop(added);
     return added;
   }

@@ -66,9 +66,9 @@ concept driver_queue = requires(Q& q, const Q& c, std::span<const chain_buffer> 
   { c.used_position() } noexcept -> std::same_as<ring_index>;
   { c.slot_of(c.avail_position()) } noexcept -> std::same_as<std::uint16_t>;
   { q.try_add(chain, token) } noexcept -> std::same_as<bool>;
-  { q.template add_burst<true>(n, [](burst_buffer<typename Q::token_type>&, std::size_t) {
-      return true;
-    }) } noexcept -> std::same_as<std::uint16_t>;
+  { q.template add_burst<true>(
+      n, [](burst_buffer<typename Q::token_type>&, std::size_t) { return true; },
+      std::uint32_t{}) } noexcept -> std::same_as<std::uint16_t>;
   { q.template add_bound<true>(n, [](std::uint64_t&, std::size_t) { return true; }) } noexcept
       -> std::same_as<std::uint16_t>;
   { q.template add_again<true>(n, std::uint32_t{}) } noexcept -> std::same_as<std::uint16_t>;

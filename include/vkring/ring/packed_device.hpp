@@ -173,7 +173,6 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
       return push_one_by_one(count, generate);  // a copy, or the loop's would have to lie in memory
     packed_descriptor* const descriptors = ring_.descriptors();
     const bool nothing_hidden = unpublished_.is_empty(next_used_);
-    std::uint64_t first_rest = unpublished_.first_rest();
     std::uint64_t empty = used_rest(0, 0, next_used_);
     std::uint64_t filled = used_rest(0, 1, next_used_) - 1;
     for_each_packed_slot(
@@ -184,7 +183,7 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
           const std::uint64_t flags = fresh.length != 0 ? filled : empty;
           const std::uint64_t rest = flags | std::uint64_t{fresh.id} << 32 | fresh.length;
           if (nth == 0 && nothing_hidden) [[unlikely]] {
-            first_rest = rest;
+            unpublished_.keep(rest);
           } else {
             Access::store(descriptors[slot].rest, rest);
           }
@@ -194,7 +193,6 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
           empty = used_rest(0, 0, packed_position(!next_used_.wrap()));
           filled = used_rest(0, 1, packed_position(!next_used_.wrap())) - 1;
         });
-    unpublished_.keep(first_rest);
     count_pushed(count);
   }
 

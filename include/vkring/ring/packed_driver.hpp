@@ -145,23 +145,23 @@ class virtqueue<packed, driver_side, Token, Access> {
 
   /// Adds up to `count` chains of one buffer each, all of one direction: `generate(fresh, nth)` fills
   /// in the next one, or returns false to end the burst before it. Returns how many were added: none in
-  /// general mode, where `try_add` has to do. `count` is at most `room()`. The hot path of sending
-  /// and refilling.
+  /// general mode, where `try_add` has to do. `count` is at most `room()`. The buffers have `least` bytes
+  /// more than `fresh.length` says. The hot path of sending and refilling.
   template <bool DeviceWritable, class Generate>
-  [[gnu::always_inline]] std::uint16_t add_burst(std::uint32_t count,
-                                                 Generate&& generate) noexcept {
+  [[gnu::always_inline]] std::uint16_t add_burst(std::uint32_t count, Generate&& generate,
+                                                 std::uint32_t least = 0) noexcept {
     Token* const tokens = tokens_.data();
     packed_descriptor* const descriptors = ring_.descriptors();
     return add_slots<DeviceWritable>(
-        count, [&](std::size_t slot, std::size_t nth, std::uint64_t & length)
-                   __attribute__((always_inline)) {
-                     burst_buffer<Token> fresh;
-                     if (!generate(fresh, nth)) return false;
-                     Access::store(descriptors[slot].address, fresh.address);
-                     tokens[slot] = fresh.token;
-                     length = fresh.length;
-                     return true;
-                   });
+        count, least, [&](std::size_t slot, std::size_t nth, std::uint64_t & length)
+                          __attribute__((always_inline)) {
+                            burst_buffer<Token> fresh;
+                            if (!generate(fresh, nth)) return false;
+                            Access::store(descriptors[slot].address, fresh.address);
+                            tokens[slot] = fresh.token;
+                            length = fresh.length;
+                            return true;
+                          });
   }
 
   /// Adds up to `count` chains like `add_burst`, each with the address and the token that its slot
@@ -170,23 +170,24 @@ class virtqueue<packed, driver_side, Token, Access> {
   [[gnu::always_inline]] std::uint16_t add_bound(std::uint32_t count,
                                                  Generate&& generate) noexcept {
     return add_slots<DeviceWritable>(
-        count, [&](std::size_t, std::size_t nth, std::uint64_t & length)
-                   __attribute__((always_inline)) { return generate(length, nth); });
+        count, 0, [&](std::size_t, std::size_t nth, std::uint64_t & length)
+                      __attribute__((always_inline)) { return generate(length, nth); });
   }
 
   /// Adds `count` chains, at most `room()`, each with the address and the token that its slot had
   /// last, and with the `length` that all of them had. Returns how many: none in general mode.
   template <bool DeviceWritable>
   std::uint16_t add_again(std::uint16_t count, std::uint32_t length) noexcept {
-    return add_bound<DeviceWritable>(
-        count, [length](std::uint64_t & same, std::size_t) __attribute__((always_inline)) {
-          same = length;
-          return true;
-        });
+    return add_slots<DeviceWritable>(
+        count, length, [](std::size_t, std::size_t, std::uint64_t & more)
+                           __attribute__((always_inline)) {
+                             more = 0;
+                             return true;
+                           });
   }
 
   /// Makes everything that was added visible to the device.
-  void publish() noexcept {
+  [[gnu::always_inline]] void publish() noexcept {
     if (published_ == added_) return;
     published_ = added_;
     const std::uint16_t first = unpublished_.first().slot();
@@ -401,18 +402,22 @@ class virtqueue<packed, driver_side, Token, Access> {
                                    static_cast<std::uint16_t>(at.used() | flags));
   }
 
-  // Adds chains of one descriptor each in fast mode; `fill(slot, nth, length)` does the rest.
+  // Adds chains of one descriptor each in fast mode; `fill(slot, nth, length)` does the rest. They have
+  // `least` bytes more than `length` says: what all have is in the word that is counted on.
   template <bool DeviceWritable, class Fill>
-  [[gnu::always_inline]] std::uint16_t add_slots(std::uint32_t count, Fill&& fill) noexcept {
+  [[gnu::always_inline]] std::uint16_t add_slots(std::uint32_t count, std::uint32_t least,
+                                                 Fill&& fill) noexcept {
     if (!modes_.is_fast()) [[unlikely]]
       return 0;
     // State in locals, or each store would make the compiler reload it.
     packed_descriptor* const descriptors = ring_.descriptors();
     const bool nothing_hidden = published_ == added_;
-    const std::uint64_t step = id_step_;
+    // But for this where bursts have no early end, as in refilling: of a local the compiler would keep
+    // eight multiples instead of adding.
+    const std::conditional_t<DeviceWritable, const std::uint64_t&, std::uint64_t> step = id_step_;
     constexpr std::uint16_t written = DeviceWritable ? descriptor_write : 0;
     std::uint64_t first_rest = unpublished_.first_rest();
-    std::uint64_t rest = available_rest(next_, written);
+    std::uint64_t rest = available_rest(next_, written) + least;
     const std::uint32_t added = for_each_packed_slot(
         next_, count, size_,
         [&](std::size_t slot, std::size_t nth) __attribute__((always_inline)) {
@@ -427,7 +432,7 @@ class virtqueue<packed, driver_side, Token, Access> {
           return true;
         },
         [&]() __attribute__((always_inline)) {
-          rest = available_rest(packed_position(!next_.wrap()), written);
+          rest = available_rest(packed_position(!next_.wrap()), written) + least;
         });
     unpublished_.keep(first_rest);
     count_added(added, added);

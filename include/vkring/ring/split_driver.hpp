@@ -141,11 +141,11 @@ class virtqueue<split, driver_side, Token, Access> {
 
   /// Adds up to `count` chains of one buffer each, all of one direction: `generate(fresh, nth)` fills
   /// in the next one, or returns false to end the burst before it. Returns how many were added: none in
-  /// general mode, where `try_add` has to do. `count` is at most `room()`. The hot path of sending
-  /// and refilling.
+  /// general mode, where `try_add` has to do. `count` is at most `room()`. The buffers have `least` bytes
+  /// more than `fresh.length` says. The hot path of sending and refilling.
   template <bool DeviceWritable, class Generate>
-  [[gnu::always_inline]] std::uint16_t add_burst(std::uint32_t count,
-                                                 Generate&& generate) noexcept {
+  [[gnu::always_inline]] std::uint16_t add_burst(std::uint32_t count, Generate&& generate,
+                                                 std::uint32_t least = 0) noexcept {
     if (!modes_.is_fast()) [[unlikely]]
       return 0;
     // State in locals, or each store would make the compiler reload it.
@@ -159,7 +159,7 @@ class virtqueue<split, driver_side, Token, Access> {
           Access::store(descriptors[slot].address, fresh.address);
           Access::store(
               descriptors[slot].rest,
-              split_descriptor::pack(fresh.length, DeviceWritable ? descriptor_write : 0));
+              split_descriptor::pack(least + fresh.length, DeviceWritable ? descriptor_write : 0));
           tokens[slot] = fresh.token;
           return true;
         });
