@@ -138,6 +138,25 @@ class driver_hand<split> {
     return split_descriptor::pack(length, flags, next);
   }
 
+  /// In that word, the first bit of the flags and of what leads to the next descriptor.
+  static constexpr unsigned flags_at = 32, link_at = 48;
+  /// Where the chain starts that `from` added last; it takes that many descriptors.
+  template <class Driver>
+  [[nodiscard]] std::uint16_t last_chain(const Driver& from, std::uint32_t /*descriptors*/) const {
+    return direct::load(ring_.avail_entries()[(from.avail_position() + 0xffff).slot(mask_)]);
+  }
+  /// Calls it by another head.
+  template <class Driver>
+  void rename_last(const Driver& from, std::uint16_t head) const {
+    direct::store(ring_.avail_entries()[(from.avail_position() + 0xffff).slot(mask_)], head);
+  }
+  /// The descriptor after this one of a chain.
+  [[nodiscard]] std::uint16_t after(std::uint16_t descriptor) const {
+    return split_descriptor::next(direct::load(ring_.descriptors()[descriptor].rest));
+  }
+  /// The table of the chain that starts there.
+  [[nodiscard]] static std::uint16_t table_of(std::uint16_t head) { return head; }
+
  private:
   split_ring ring_;
   std::uint16_t mask_;
@@ -174,6 +193,28 @@ class driver_hand<packed> {
                                    bool in_ring) const {
     const int mark = in_ring ? at_.available() : 0;
     return packed_descriptor::pack(length, id, static_cast<std::uint16_t>(flags | mark));
+  }
+
+  // The first bit of the flags and of the id.
+  static constexpr unsigned flags_at = 48, link_at = 32;
+  template <class Driver>
+  [[nodiscard]] std::uint16_t last_chain(const Driver& from, std::uint32_t descriptors) const {
+    packed_position at = from.next_available();
+    at.go_back(descriptors, size_);
+    return at.slot();
+  }
+  template <class Driver>
+  void rename_last(const Driver& from, std::uint16_t id) const {
+    std::uint64_t& word = ring_.descriptors()[last_chain(from, 1)].rest;
+    const std::uint64_t rest = direct::load(word);
+    direct::store(word, packed_descriptor::pack(packed_descriptor::length(rest), id,
+                                                packed_descriptor::flags(rest)));
+  }
+  [[nodiscard]] std::uint16_t after(std::uint16_t descriptor) const {
+    return static_cast<std::uint16_t>((descriptor + 1u) % size_);
+  }
+  [[nodiscard]] std::uint16_t table_of(std::uint16_t descriptor) const {
+    return packed_descriptor::id(direct::load(ring_.descriptors()[descriptor].rest));
   }
 
  private:

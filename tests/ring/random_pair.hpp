@@ -94,7 +94,8 @@ class random_pair {
       case 2:
       case 3:
         for (std::uint32_t i = 0; i < count && pair.out() != 0; ++i) {
-          pair.complete(pair.options.in_order ? 0 : chance.below(pair.out()), chance.below(5));
+          const std::uint32_t which = pair.options.in_order ? 0 : chance.below(pair.out());
+          pair.complete(which, chance.below(5));
         }
         break;
       case 4:
