@@ -137,17 +137,7 @@ class basic_frame {
 
   /// Gives the buffers back now.
   void reset() noexcept {
-    if (source_ == nullptr) return;
-    handle at = handle_;
-    for (std::uint32_t left = buffers(); left != 0; --left) {
-      // Read before the buffer is given back: somebody else may take it at once.
-      const handle next = left == 1 ? at : source_->link(at).next;
-      const bool plain = left == buffers() && (extent_ & plain_header) != 0;
-      const handle back = Source::with_plain_header(at, plain);
-      source_->put({&back, 1});
-      at = next;
-    }
-    source_ = nullptr;
+    if (source_ != nullptr) give_back();
   }
 
  private:
@@ -159,6 +149,20 @@ class basic_frame {
   static constexpr std::uint64_t plain_header = std::uint64_t{1} << 63;
   static constexpr std::uint64_t offload = std::uint64_t{1} << 62;
   static constexpr std::uint64_t flags = plain_header | offload;
+
+  // Not inlined, as most frames that end have been sent or recycled and own nothing any more.
+  [[gnu::noinline]] void give_back() noexcept {
+    handle at = handle_;
+    for (std::uint32_t left = buffers(); left != 0; --left) {
+      // Read before the buffer is given back: somebody else may take it at once.
+      const handle next = left == 1 ? at : source_->link(at).next;
+      const bool plain = left == buffers() && (extent_ & plain_header) != 0;
+      const handle back = Source::with_plain_header(at, plain);
+      source_->put({&back, 1});
+      at = next;
+    }
+    source_ = nullptr;
+  }
 
   // A frame in one buffer keeps its account in extent_ alone; several buffers need the links.
   void link_first() noexcept {
