@@ -2,246 +2,40 @@
 #ifndef VKRING_BENCH_LOOPBACK_HPP
 #define VKRING_BENCH_LOOPBACK_HPP
 
-// Both sides of one virtqueue in one thread, each verb in a function of its own that is not inlined,
-// so that a profiler counts its instructions: the call included, everything else left out.
+// Both ends of one virtqueue in one thread.
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
 #include <span>
-#include <utility>
 #include <vector>
-#include <vkring/memory/buffer_pool.hpp>
-#include <vkring/memory/table.hpp>
-#include <vkring/net/header.hpp>
 #include <vkring/queue/rx_queue.hpp>
-#include <vkring/queue/slots.hpp>
-#include <vkring/queue/tx_queue.hpp>
-#include <vkring/ring/packed.hpp>
-#include <vkring/ring/split.hpp>
+
+#include "ends.hpp"
 
 namespace bench {
-
-using namespace vkring;
-
-/// A kick that costs a call at most: the device is polled here.
-struct no_notify {
-  void operator()() const noexcept {}
-};
-
-/// One configuration of a loopback.
-struct loopback_options {
-  std::uint16_t size = 256;
-  std::uint16_t burst = 32;
-  std::uint32_t frame_bytes = 64;
-  bool event_idx = false;
-  bool indirect = false;  ///< frames lie in two buffers, which share one descriptor
-  bool mergeable = false;
-};
-
-inline constexpr std::size_t max_burst = 256;
-inline constexpr std::uint16_t frame_pieces = 2;  ///< of an indirect frame
-
-/// Frames that came by, and the sum of what they carried: each carries a number of its own.
-struct tally {
-  std::uint64_t frames = 0;
-  std::uint64_t sum = 0;
-
-  friend bool operator==(const tally&, const tally&) = default;
-
-  void put_number(std::byte* payload) noexcept {
-    const std::uint64_t number = ++frames * 0x9e3779b97f4a7c15;
-    std::memcpy(payload, &number, sizeof number);
-    sum += number;
-  }
-  void take_number(const std::byte* payload) noexcept {
-    std::uint64_t number;
-    std::memcpy(&number, payload, sizeof number);
-    ++frames;
-    sum += number;
-  }
-};
-
-/// Keeps the last call of a verb a call: were it a jump, its instructions would be counted elsewhere.
-[[gnu::always_inline]] inline void end_of_verb() noexcept { asm volatile("" ::: "memory"); }
-
-/// Memory aligned as rings want it.
-struct aligned_memory {
-  static constexpr std::size_t alignment = std::max(split_ring::alignment, packed_ring::alignment);
-
-  explicit aligned_memory(std::size_t size)
-      : bytes((size + alignment - 1) / alignment * alignment),
-        block(static_cast<std::byte*>(std::aligned_alloc(alignment, bytes))) {
-    std::memset(block, 0, bytes);
-  }
-  ~aligned_memory() { std::free(block); }
-  aligned_memory(const aligned_memory&) = delete;
-  aligned_memory& operator=(const aligned_memory&) = delete;
-
-  std::size_t bytes;
-  std::byte* block;
-};
-
-/// What all loopbacks share: a ring of any layout, a memory table, and what was sent and received.
-struct loopback_base {
-  explicit loopback_base(const loopback_options& o)
-      : options(o),
-        ring_memory(std::max(split_ring::bytes(o.size), packed_ring::bytes(o.size))),
-        table_memory(indirect_tables::bytes(o.size, frame_pieces)) {}
-
-  /// Lets the device reach the memory of the buffers.
-  void reach(std::span<const guest_region> regions) {
-    for (const guest_region& region : regions) {
-      table.add_at(region.guest, {region.host, region.size}).value();
-    }
-    tables.entries = options.indirect ? frame_pieces : std::uint16_t{0};
-    tables.host = table_memory.block;
-    tables.address = table.add({table_memory.block, table_memory.bytes}).value();
-  }
-
-  [[nodiscard]] ring_options ring_terms() const noexcept {
-    return {.size = options.size, .event_idx = options.event_idx, .indirect = options.indirect};
-  }
-  template <class Layout>
-  [[nodiscard]] typename Layout::ring_type ring() const noexcept {
-    return Layout::ring_type::place({ring_memory.block, ring_memory.bytes}, options.size);
-  }
-  [[nodiscard]] frame_rules rules() const noexcept { return {.mergeable = options.mergeable}; }
-  /// Whether everything that was sent has arrived as it was.
-  [[nodiscard]] bool intact() const noexcept { return sent == received; }
-
-  loopback_options options;
-  aligned_memory ring_memory;
-  aligned_memory table_memory;
-  memory_table table;
-  indirect_tables tables;
-  tally sent;
-  tally received;
-};
-
-/// The same with a pool of buffers.
-struct loopback : loopback_base {
-  explicit loopback(const loopback_options& o)
-      : loopback_base(o), pool(buffer_pool::make({.buffers = 8u * o.size}).value()) {
-    reach(pool->regions());
-  }
-
-  std::shared_ptr<buffer_pool> pool;
-};
-
-/// The device side: what a worker does with its rings.
-template <class Layout>
-class device_end {
- public:
-  explicit device_end(const loopback_base& with)
-      : queue_(with.ring<Layout>(), with.ring_terms(), table_cursor(with.table)),
-        burst_(with.options.burst) {}
-
-  [[gnu::noinline]] void pop() noexcept {
-    const std::uint16_t pending = queue_.avail_at_most(burst_);
-    const std::uint16_t count = pending < burst_ ? pending : burst_;
-    popped_ = queue_.pop_burst(
-        count, [this](std::size_t nth, std::uint16_t head, std::span<std::byte> buffer, bool)
-                   __attribute__((always_inline)) {
-                     heads_[nth] = head;
-                     buffers_[nth] = buffer.data();
-                   });
-    if (popped_ != count) pop_rest(count);
-    end_of_verb();
-  }
-  [[gnu::noinline]] void push(std::uint32_t written) noexcept {
-    queue_.push_burst(
-        popped_, [this, written](used_element & used, std::size_t nth) __attribute__((always_inline)) {
-          used = {heads_[nth], written};
-        });
-    queue_.publish();
-    (void)queue_.call_needed();
-    end_of_verb();
-  }
-
-  [[gnu::noinline]] void read(tally& received) const noexcept {
-    for (std::size_t i = 0; i < popped_; ++i) received.take_number(buffers_[i] + header_size);
-  }
-  [[gnu::noinline]] void write(tally& sent) const noexcept {
-    for (std::size_t i = 0; i < popped_; ++i) {
-      store_header(buffers_[i], header_size, {.num_buffers = 1});
-      sent.put_number(buffers_[i] + header_size);
-    }
-  }
-
- private:
-  [[gnu::noinline]] void pop_rest(std::uint16_t count) noexcept {
-    queue_.pop(static_cast<std::uint16_t>(count - popped_), [this](const device_chain& chain) {
-      heads_[popped_] = chain.head;
-      buffers_[popped_++] = chain.readable.front().data();
-    });
-  }
-
-  virtqueue<Layout, device_side, table_cursor> queue_;
-  std::uint16_t burst_;
-  std::uint16_t popped_ = 0;
-  std::array<std::uint16_t, max_burst> heads_;
-  std::array<std::byte*, max_burst> buffers_;
-};
 
 /// Frames from the driver to the device, on leases.
 template <class Layout>
 class lease_tx : public loopback {
-  using ring_type = virtqueue<Layout, driver_side, tx_token>;
-  using queue = tx_queue<ring_type, buffer_pool, no_notify>;
-
  public:
-  explicit lease_tx(const loopback_options& o)
-      : loopback(o),
-        queue_(ring_type(ring<Layout>(), ring_terms(), tables), *pool, rules(), no_notify{}),
-        device_(*this) {}
+  explicit lease_tx(const loopback_options& o) : loopback(o), driver_(*this), device_(*this) {}
 
   /// One burst through the ring.
   void turn() noexcept {
-    allocate(options.burst * (options.indirect ? frame_pieces : 1u));
-    fill();
-    if (options.indirect) join();
-    send();
+    driver_.allocate(options.burst * (options.indirect ? frame_pieces : 1u));
+    driver_.fill(sent);
+    if (options.indirect) driver_.join();
+    driver_.send();
     device_.pop();
     device_.read(received);
     device_.push(0);
-    reclaim();
+    driver_.reclaim();
   }
 
  private:
-  [[gnu::noinline]] void allocate(std::size_t count) noexcept {
-    queue_.allocate(std::span(frames_).first(count));
-    end_of_verb();
-  }
-  [[gnu::noinline]] void fill() noexcept {
-    for (std::size_t i = 0; i < options.burst; ++i) {
-      frames_[i].resize(options.frame_bytes);
-      sent.put_number(frames_[i].contiguous().data());
-    }
-  }
-  void join() noexcept {
-    for (std::size_t i = 0; i < options.burst; ++i) {
-      frame& tail = frames_[options.burst + i];
-      tail.resize(options.frame_bytes);
-      frames_[i].append(std::move(tail));
-    }
-  }
-  [[gnu::noinline]] void send() noexcept {
-    queue_.send(std::span(frames_).first(options.burst));
-    end_of_verb();
-  }
-  [[gnu::noinline]] void reclaim() noexcept {
-    queue_.reclaim();
-    end_of_verb();
-  }
-
-  queue queue_;
+  lease_sender<Layout> driver_;
   device_end<Layout> device_;
-  std::array<frame, frame_pieces * max_burst> frames_;
 };
 
 /// Frames from the device to the driver, on leases.
@@ -292,48 +86,23 @@ class lease_rx : public loopback {
 /// Frames from the driver to the device, in slots.
 template <class Layout>
 class slot_loopback_tx : public loopback {
-  using ring_type = virtqueue<Layout, driver_side, slot_frame*>;
-  using queue = slot_tx<ring_type, buffer_pool, no_notify>;
-
  public:
   explicit slot_loopback_tx(const loopback_options& o)
-      : loopback(o),
-        queue_(queue::make(ring_type(ring<Layout>(), ring_terms()), *pool, rules(), no_notify{}).value()),
-        device_(*this) {}
+      : loopback(o), driver_(*this), device_(*this) {}
 
   void turn() noexcept {
-    reserve();
-    fill();
-    commit();
+    driver_.reserve();
+    driver_.fill(sent);
+    driver_.commit();
     device_.pop();
     device_.read(received);
     device_.push(0);
-    reclaim();
+    driver_.reclaim();
   }
 
  private:
-  [[gnu::noinline]] void reserve() noexcept {
-    frames_ = queue_.reserve(options.burst);
-    end_of_verb();
-  }
-  [[gnu::noinline]] void fill() noexcept {
-    for (slot_frame* const f : frames_) {
-      f->resize(options.frame_bytes);
-      sent.put_number(f->payload().data());
-    }
-  }
-  [[gnu::noinline]] void commit() noexcept {
-    queue_.commit(frames_.size());
-    end_of_verb();
-  }
-  [[gnu::noinline]] void reclaim() noexcept {
-    queue_.reclaim();
-    end_of_verb();
-  }
-
-  queue queue_;
+  slot_sender<Layout> driver_;
   device_end<Layout> device_;
-  std::span<slot_frame* const> frames_;
 };
 
 /// Frames from the device to the driver, in slots.
