@@ -320,7 +320,7 @@ inline void measure_memcpy(benchmark::State& state, const loopback_options& o) {
     for (std::size_t i = 0; i < o.burst; ++i) {
       std::byte* const to = copies.bytes().data() + i * room;
       std::size_t length = header_size + frame_size;
-      benchmark::DoNotOptimize(length);  // a device is told by the descriptor
+      asm volatile("" : "+r"(length));  // a device is told by the descriptor
       std::memcpy(to,
                   buffers.bytes().data() + (slot + i) % o.size * stride + buffer_arena::line -
                       header_size,

@@ -57,6 +57,17 @@ struct loopback_options {
 inline constexpr std::size_t max_burst = 256;
 inline constexpr std::uint16_t frame_pieces = 2;  ///< of an indirect frame
 
+/// Calls `visit` with each size and each burst from 1 on that fits into it, all else being as usual.
+template <class Visit>
+void for_each_shape(Visit&& visit) {
+  constexpr std::array<std::uint16_t, 4> sizes{64, 256, 1024, 4096};
+  for (const std::uint16_t size : sizes) {
+    for (std::size_t burst = 1; burst <= max_burst && burst <= size; burst *= 2) {
+      visit(loopback_options{.size = size, .burst = static_cast<std::uint16_t>(burst)});
+    }
+  }
+}
+
 /// The header of a frame whose checksum is to be completed: UDP over IPv4.
 inline constexpr virtio_net_hdr csum_header{
     .flags = header_flag::needs_csum, .csum_start = 34, .csum_offset = 6};
@@ -96,7 +107,8 @@ struct loopback_base {
     }
     tables.entries = options.indirect ? frame_pieces : std::uint16_t{0};
     tables.host = table_memory.bytes().data();
-    tables.address = table.add(table_memory.bytes()).value();
+    tables.address = reinterpret_cast<std::uintptr_t>(tables.host);
+    table.add_identity(table_memory.bytes()).value();
   }
 
   [[nodiscard]] ring_options ring_terms() const noexcept {

@@ -10,31 +10,47 @@
 #include <vector>
 
 #include "loopback_cases.hpp"
+#include "toy_layout.hpp"
 
 namespace {
 
 template <class Layout>
-void add_layout(std::vector<bench::bench_case>& cases, const std::string& layout) {
+void add_grid(std::vector<bench::bench_case>& cases, const std::string& layout) {
+  bench::for_each_shape([&](const bench::loopback_options& o) {
+    bench::add_case<bench::lease_tx<Layout>>(cases, layout + "/lease_tx", o);
+    bench::add_case<bench::lease_rx<Layout>>(cases, layout + "/lease_rx", o);
+    bench::add_case<bench::slot_loopback_tx<Layout>>(cases, layout + "/slot_tx", o);
+    bench::add_case<bench::slot_loopback_rx<Layout>>(cases, layout + "/slot_rx", o);
+    bench::add_case<bench::device_tx<Layout>>(cases, layout + "/device_tx", o);
+    bench::add_case<bench::device_rx<Layout>>(cases, layout + "/device_rx", o);
+  });
+}
+
+// What the rings of virtio have besides.
+template <class Layout>
+void add_virtio_layout(std::vector<bench::bench_case>& cases, const std::string& layout) {
+  add_grid<Layout>(cases, layout);
   for (const bool event_idx : {false, true}) {
-    const bench::loopback_options plain{.event_idx = event_idx};
     const bench::loopback_options indirect{.event_idx = event_idx, .indirect = true};
     const bench::loopback_options mergeable{.event_idx = event_idx, .mergeable = true};
-    bench::add_case<bench::lease_tx<Layout>>(cases, layout + "/lease_tx", plain);
     bench::add_case<bench::lease_tx<Layout>>(cases, layout + "/lease_tx", indirect);
-    bench::add_case<bench::lease_rx<Layout>>(cases, layout + "/lease_rx", plain);
     bench::add_case<bench::lease_rx<Layout>>(cases, layout + "/lease_rx", mergeable);
-    bench::add_case<bench::slot_loopback_tx<Layout>>(cases, layout + "/slot_tx", plain);
-    bench::add_case<bench::slot_loopback_rx<Layout>>(cases, layout + "/slot_rx", plain);
-    bench::add_case<bench::device_tx<Layout>>(cases, layout + "/device_tx", plain);
     bench::add_case<bench::device_tx<Layout>>(cases, layout + "/device_tx", indirect);
-    bench::add_case<bench::device_rx<Layout>>(cases, layout + "/device_rx", plain);
   }
+  const bench::loopback_options event_idx{.event_idx = true};
+  bench::add_case<bench::lease_tx<Layout>>(cases, layout + "/lease_tx", event_idx);
+  bench::add_case<bench::lease_rx<Layout>>(cases, layout + "/lease_rx", event_idx);
+  bench::add_case<bench::slot_loopback_tx<Layout>>(cases, layout + "/slot_tx", event_idx);
+  bench::add_case<bench::slot_loopback_rx<Layout>>(cases, layout + "/slot_rx", event_idx);
+  bench::add_case<bench::device_tx<Layout>>(cases, layout + "/device_tx", event_idx);
+  bench::add_case<bench::device_rx<Layout>>(cases, layout + "/device_rx", event_idx);
 }
 
 std::vector<bench::bench_case> all_cases() {
   std::vector<bench::bench_case> cases;
-  add_layout<vkring::split>(cases, "ring_loopback/split");
-  add_layout<vkring::packed>(cases, "ring_loopback/packed");
+  add_virtio_layout<vkring::split>(cases, "ring_loopback/split");
+  add_virtio_layout<vkring::packed>(cases, "ring_loopback/packed");
+  add_grid<bench::counted>(cases, "ring_loopback/counted");
   return cases;
 }
 

@@ -9,7 +9,8 @@
 //                                                    these and the header
 //   ring_pair/control/...                            what rings are held against: bench/controls.hpp
 //
-// and further down in a name what is not as usual: event_idx, indirect (two buffers in a table),
+// <layout> is split, packed or counted, the one of bench/toy_layout.hpp. Further down in a name stands what is
+// not as usual: event_idx, indirect (two buffers in a table),
 // csum (each frame asks for a checksum), tight (the parts of the ring share lines), pages (each part on
 // pages of its own), huge (ring and buffers on huge pages).
 //
@@ -18,8 +19,6 @@
 
 #include <benchmark/benchmark.h>
 
-#include <array>
-#include <cstdint>
 #include <cstdio>
 #include <functional>
 #include <string>
@@ -28,6 +27,7 @@
 #include "controls.hpp"
 #include "pair.hpp"
 #include "pair_work.hpp"
+#include "toy_layout.hpp"
 
 namespace {
 
@@ -66,20 +66,13 @@ void add_pair(const std::string& name, const loopback_options& o) {
   });
 }
 
-constexpr std::array<std::uint16_t, 4> sizes{64, 256, 1024, 4096};
-
 // Every size with every burst that fits.
 template <class Pair>
-void add_grid(const std::string& name, const loopback_options& with = {}) {
-  for (const std::uint16_t size : sizes) {
-    for (std::uint16_t burst = 1; burst <= max_burst && burst <= size;
-         burst = static_cast<std::uint16_t>(2 * burst)) {
-      loopback_options o = with;
-      o.size = size;
-      o.burst = burst;
-      add_pair<Pair>(name, o);
-    }
-  }
+void add_grid(const std::string& name, bool csum = false) {
+  for_each_shape([&](loopback_options o) {
+    o.csum = csum;
+    add_pair<Pair>(name, o);
+  });
 }
 
 template <class Pair>
@@ -93,9 +86,9 @@ template <class Layout>
 void add_layout(const std::string& layout) {
   add_grid<descriptors<Layout>>(layout + "/descriptors");
   add_grid<lease_frames<Layout>>(layout + "/lease");
-  add_grid<lease_frames<Layout>>(layout + "/lease", {.csum = true});
+  add_grid<lease_frames<Layout>>(layout + "/lease", true);
   add_grid<slot_frames<Layout>>(layout + "/slot");
-  add_grid<slot_frames<Layout>>(layout + "/slot", {.csum = true});
+  add_grid<slot_frames<Layout>>(layout + "/slot", true);
   add_placements<descriptors<Layout>>(layout + "/descriptors");
   add_placements<lease_frames<Layout>>(layout + "/lease");
   add_placements<slot_frames<Layout>>(layout + "/slot");
@@ -149,6 +142,7 @@ int main(int argc, char** argv) {
   if (!take_cpus(argc, argv)) return 2;
   add_virtio_layout<split>("split");
   add_virtio_layout<packed>("packed");
+  add_layout<counted>("counted");
   add_controls();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
