@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <utility>
+#include <vkring/core/prefetch.hpp>
 
 namespace vkring::inline v0 {
 
@@ -23,6 +24,25 @@ template <class Visit, std::size_t... I>
 }
 
 }  // namespace detail
+
+/// Has the lines of `count` slots from position `first` on, in a ring of `mask + 1`, brought here to be
+/// written, all at once instead of one after the other as the stores come to them; without what lies
+/// beyond a wrap, and without the last slots where `count` is no multiple of sixteen. No line further
+/// than the slots go, as the other side may be at work there.
+template <class Slot>
+[[gnu::always_inline]] inline void prefetch_slots(const Slot* slots, std::uint32_t first,
+                                                  std::uint32_t count,
+                                                  std::uint32_t mask) noexcept {
+  constexpr std::size_t turn = 16, line = 64;
+  const std::size_t start = first & mask;
+  const std::size_t to_end = std::size_t{mask} + 1 - start;
+  const Slot* at = slots + start;
+  for (std::size_t left = (count < to_end ? count : to_end) / turn; left != 0; --left) {
+    const char* const bytes = reinterpret_cast<const char*>(at);
+    for (std::size_t i = 0; i < turn * sizeof(Slot); i += line) prefetch_to_write(bytes + i);
+    at += turn;
+  }
+}
 
 /// Calls `visit(slot, nth)` for `count` slots from position `first` on, around a ring of `mask + 1`
 /// slots, until it returns false; `nth` counts the calls from 0. Returns how many returned true.

@@ -151,6 +151,7 @@ class virtqueue<split, driver_side, Token, Access> {
     // State in locals, or each store would make the compiler reload it.
     split_descriptor* const descriptors = ring_.descriptors();
     Token* const tokens = tokens_.data();
+    prefetch_slots(descriptors, avail_.value(), count, mask_);
     const std::uint32_t added = for_each_slot(
         avail_.value(), count,
         mask_, [&](std::size_t slot, std::size_t nth) __attribute__((always_inline)) {
@@ -175,6 +176,7 @@ class virtqueue<split, driver_side, Token, Access> {
     if (!modes_.is_fast()) [[unlikely]]
       return 0;
     split_descriptor* const descriptors = ring_.descriptors();
+    prefetch_slots(descriptors, avail_.value(), count, mask_);
     const std::uint32_t added = for_each_slot(
         avail_.value(), count,
         mask_, [&](std::size_t slot, std::size_t nth) __attribute__((always_inline)) {
