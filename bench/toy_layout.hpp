@@ -237,6 +237,7 @@ class virtqueue<bench::counted, driver_side, Token, Access> {
   }
   template <class Fill>
   [[gnu::always_inline]] std::uint16_t add(std::uint32_t count, Fill&& fill) noexcept {
+    prefetch_slots(ring_.descriptors(), avail_.value(), count, mask_);
     const std::uint32_t added = for_each_slot(avail_.value(), count, mask_, fill);
     avail_ += added;
     return static_cast<std::uint16_t>(added);
