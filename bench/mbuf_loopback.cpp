@@ -2,17 +2,16 @@
 
 // Mbufs through a ring and a scripted device side in one thread. Usage as of ring_loopback.
 
-#include <rte_eal.h>
 #include <vkring/dpdk/mbuf.hpp>
 
 #include <array>
-#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "eal.hpp"
 #include "loopback_cases.hpp"
 
 namespace bench {
@@ -123,17 +122,6 @@ void add_layout(std::vector<bench_case>& cases, const std::string& layout) {
   add_case<mbuf_tx<Layout>>(cases, layout + "/mbuf_tx", {});
   add_case<mbuf_rx<Layout>>(cases, layout + "/mbuf_rx", {});
   add_case<mbuf_rx<Layout>>(cases, layout + "/mbuf_rx", {.mergeable = true});
-}
-
-static void start_eal(const char* program) {
-  std::vector<std::string> words = {program, "--no-huge", "--no-pci", "-m", "64", "--no-telemetry",
-                                    "--no-shconf", "--log-level", "lib.*:error"};
-  std::vector<char*> arguments;
-  for (std::string& each : words) arguments.push_back(each.data());
-  if (::rte_eal_init(static_cast<int>(arguments.size()), arguments.data()) < 0) {
-    std::fputs("mbuf_loopback: the EAL does not start\n", stderr);
-    std::exit(1);
-  }
 }
 
 }  // namespace bench
