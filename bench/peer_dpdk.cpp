@@ -2,7 +2,8 @@
 
 // Mbufs from one CPU to another: through DPDK's virtio_user and net_vhost, and through vkring's rings.
 //
-//   peer_dpdk/virtio_user/<split|packed|packed_vectorized>[/csum]
+//   peer_dpdk/virtio_user/<split|packed>[/csum]
+//   peer_dpdk/virtio_user/packed_vectorized    in order, with AVX-512
 //   peer_dpdk/vkring_mbufs/<split|packed>[/csum]
 //   peer_dpdk/no_ring/<send|receive>    what the ends of both do besides, on one CPU
 //
@@ -137,9 +138,10 @@ void take(mbufs packets, bool csum, tally& received) noexcept {
 }
 
 /// DPDK's driver and device.
+template <virtio_user::path Path>
 struct dpdk_link : virtio_user {
-  dpdk_link(path kind, bool csum, const mbuf_pools& pools)
-      : virtio_user({kind, ring_size, csum}, pools.driver, pools.device) {}
+  dpdk_link(bool csum, const mbuf_pools& pools)
+      : virtio_user({Path, ring_size, csum}, pools.driver, pools.device) {}
 };
 
 /// Where a frame lies in a buffer that a device is about to copy: it is on its way.
@@ -237,10 +239,10 @@ void be_lcore() noexcept {
 /// Mbufs over a link, for `measure_pair`.
 template <class Link>
 struct mbuf_pair {
-  mbuf_pair(std::function<std::unique_ptr<Link>()> make, bool with_csum, const mbuf_pools& from)
-      : link(make()), csum(with_csum), pools(from) {}
+  mbuf_pair(Link& over, bool with_csum, const mbuf_pools& from)
+      : link(over), csum(with_csum), pools(from) {}
 
-  std::unique_ptr<Link> link;
+  Link& link;
   bool csum;
   const mbuf_pools& pools;
   alignas(line_pair) std::atomic<std::uint64_t> arrived = 0;
@@ -248,7 +250,7 @@ struct mbuf_pair {
   class driver {
    public:
     explicit driver(mbuf_pair& with)
-        : link_(*with.link), arrived_(with.arrived), maker_(with.pools.driver, with.csum) {}
+        : link_(with.link), arrived_(with.arrived), maker_(with.pools.driver, with.csum) {}
 
     void turn() noexcept {
       std::array<::rte_mbuf*, burst> packets;
@@ -281,7 +283,7 @@ struct mbuf_pair {
   class device {
    public:
     explicit device(mbuf_pair& with)
-        : link_(*with.link), arrived_(with.arrived), csum_(with.csum) {}
+        : link_(with.link), arrived_(with.arrived), csum_(with.csum) {}
 
     bool serve() noexcept {
       be_lcore();
@@ -301,3 +303,112 @@ struct mbuf_pair {
     bool csum_;
   };
 };
+
+/// The link of the row that runs, for all calls of it: virtio_user takes a second to connect.
+class link_keeper {
+ public:
+  template <class Link>
+  Link& get(const std::string& row, bool csum, const mbuf_pools& pools) {
+    if (row_ != row) {
+      link_.reset();
+      link_ = std::make_shared<Link>(csum, pools);
+      row_ = row;
+    }
+    return *static_cast<Link*>(link_.get());
+  }
+
+ private:
+  std::string row_;
+  std::shared_ptr<void> link_;
+};
+
+/// The driver's thread without a driver.
+void only_send(benchmark::State& state, const mbuf_pools& pools) {
+  const packet_maker maker(pools.driver, false);
+  tally sent;
+  std::array<::rte_mbuf*, burst> packets;
+  for (auto _ : state) {
+    maker.make(packets, sent);
+    ::rte_pktmbuf_free_bulk(packets.data(), burst);
+  }
+  report(state, sent, sent);
+}
+
+/// The device's thread without a device: the frames that it copies lie in its cache.
+void only_receive(benchmark::State& state, const mbuf_pools& pools) {
+  std::array<std::byte, frame_size> frame;
+  tally sent;
+  tally received;
+  std::array<::rte_mbuf*, burst> packets;
+  for (auto _ : state) {
+    if (::rte_pktmbuf_alloc_bulk(pools.device, packets.data(), burst) != 0) give_up("no mbuf");
+    for (::rte_mbuf* const m : packets) {
+      sent.put_frame(frame.data());
+      std::memcpy(::rte_pktmbuf_append(m, frame_size), frame.data(), frame_size);
+    }
+    take(packets, false, received);
+  }
+  report(state, sent, received);
+}
+
+template <class Run>
+void add(const std::string& row, Run&& run) {
+  benchmark::RegisterBenchmark(("peer_dpdk/" + row).c_str(), std::forward<Run>(run))->UseRealTime();
+}
+
+/// What rows are run with.
+struct bench_setup {
+  cpu_pair cpus;
+  mbuf_pools pools;
+  link_keeper links;
+};
+
+template <class Link>
+void add_link(bench_setup& with, const std::string& row, bool csum) {
+  add(row, [&with, row, csum](benchmark::State& state) {
+    Link& link = with.links.get<Link>(row, csum, with.pools);
+    measure_pair<mbuf_pair<Link>>(state, with.cpus, std::ref(link), csum, with.pools);
+  });
+}
+template <class Link>
+void add_links(bench_setup& with, const std::string& name) {
+  add_link<Link>(with, name, false);
+  add_link<Link>(with, name + "/csum", true);
+}
+
+void add_all(bench_setup& with) {
+  using path = virtio_user::path;
+  add_links<dpdk_link<path::split>>(with, "virtio_user/split");
+  add_links<dpdk_link<path::packed>>(with, "virtio_user/packed");
+  if (::rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512F) == 1) {
+    // Without csum: it puts the header 12 bytes before the place that it tells the device.
+    add_link<dpdk_link<path::packed_vectorized>>(with, "virtio_user/packed_vectorized", false);
+  } else {
+    std::fputs("peer_dpdk: packed_vectorized is left out: this CPU has no AVX-512\n", stderr);
+  }
+  add_links<vkring_link<split>>(with, "vkring_mbufs/split");
+  add_links<vkring_link<packed>>(with, "vkring_mbufs/packed");
+  add("no_ring/send", [&with](benchmark::State& state) { only_send(state, with.pools); });
+  add("no_ring/receive", [&with](benchmark::State& state) { only_receive(state, with.pools); });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const bench::cpu_pair cpus = bench::cpu_pair::usual();
+  if (cpus.driver == cpus.device) {
+    std::fputs("peer_dpdk is skipped: it may use one CPU only\n", stderr);
+    return 77;
+  }
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  bench::start_eal(argv[0], {"--lcores", "0@" + std::to_string(cpus.driver),
+                             "--force-max-simd-bitwidth", "512"});
+  bench_setup setup{cpus, {}, {}};
+  add_all(setup);
+  benchmark::AddCustomContext("cpus",
+                              std::to_string(cpus.driver) + "," + std::to_string(cpus.device));
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}
