@@ -107,8 +107,8 @@ class virtual_port {
   std::uint16_t id_ = 0;
 };
 
-/// A ring of virtio_user's whose other end is net_vhost's. Mergeable buffers are off, in-order is on, which
-/// both agree on when they are left alone.
+/// A ring of virtio_user's whose other end is net_vhost's. In order, which both agree on when they
+/// are left alone, and without mergeable buffers.
 class virtio_user {
  public:
   enum class path : std::uint8_t { split, packed, packed_vectorized };
