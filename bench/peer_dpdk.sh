@@ -9,7 +9,7 @@
 # A virtual machine's CPUs may be two cores now and two threads of one core a minute later, which is
 # a factor of two or more. So before and after each run a cache line goes to and fro; `near` means
 # more than 8 million times a second. What is near and what is far is kept apart; a run in
-# between, or one that had to share a CPU with other programs, is made once more.
+# between, or one that had to share a CPU with other programs, is made again, up to five times.
 #
 #   bench/peer_dpdk.sh [ROUNDS [GROUP...]]    10 rounds of all groups unless told otherwise:
 #                                             split, packed, split-csum, packed-csum, no-ring
@@ -57,19 +57,18 @@ measure() {
 
 distance() { measure ring_pair/control/ping_pong 0.05 | awk '{ print ($1 > 8 ? "near" : "far") }'; }
 
-# run ROW: adds ROUND FIGURE to the file of the row and its placement.
+# run ROW: adds ROUND FIGURE to the file of the row and its placement, if it comes off.
 run() {
   row=$1
   [ "$row" != again ] || row=$first
-  tries=0
-  while [ $tries -lt 5 ]; do
-    tries=$((tries + 1))
+  for _ in 1 2 3 4 5; do
     before=$(distance)
     figure=$(measure "$row" 0.5)
-    [ "$(distance)" = "$before" ] || continue
-    ! echo "$figure" | awk '{ exit $2 < 0.95 }' || break
+    if [ "$(distance)" = "$before" ] && [ "$(echo "$figure" | awk '{ print ($2 > 0.95) }')" = 1 ]; then
+      echo "$round ${figure% *}" >>"$work/$before/$(echo "$1" | tr / _)"
+      return
+    fi
   done
-  echo "$round ${figure% *}" >>"$work/$before/$(echo "$1" | tr / _)"
 }
 
 # The median, the least and the most of what is read.
