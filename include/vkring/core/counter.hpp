@@ -16,16 +16,21 @@ namespace vkring::inline v0 {
 class counter {
  public:
   constexpr counter() noexcept = default;
+  /// @{
+  /// A copy has the other's count of this moment, and counts on its own from there.
   counter(const counter& other) noexcept : count_(other.value()) {}
   counter& operator=(const counter& other) noexcept {
     count_.store(other.value(), std::memory_order_relaxed);
     return *this;
   }
+  /// @}
 
+  /// For the one thread that counts.
   [[gnu::always_inline]] void add(std::uint64_t n) noexcept {
     // Load and store instead of fetch_add: with one writer nothing can come between them.
     count_.store(count_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
+  /// For any thread: a recent count.
   [[nodiscard]] std::uint64_t value() const noexcept {
     return count_.load(std::memory_order_relaxed);
   }

@@ -26,6 +26,7 @@ struct error {
   std::string object;  ///< what it was applied to: an interface, a path, `key=value`; may be empty
   std::string hint;    ///< what to do about it; may be empty
 
+  /// All of it in a line: `OPERATION OBJECT: REASON (HINT)`, without what is empty.
   [[nodiscard]] std::string message() const {
     std::string text = operation;
     if (!object.empty()) {
@@ -105,8 +106,11 @@ class [[nodiscard]] result : public tl::expected<T, error> {
 
  public:
   using base::base;
+  /// Takes over what already is an `expected` of the same kind.
   result(base other) : base(std::move(other)) {}  // NOLINT: a result is an expected
 
+  /// @{
+  /// The value, or for `void` nothing; what becomes of an error, see above.
   template <bool Exceptions = detail::exceptions_enabled>
   auto value() & -> std::add_lvalue_reference_t<T> {
     if (!this->has_value()) detail::raise<Exceptions>(this->error());
@@ -122,6 +126,7 @@ class [[nodiscard]] result : public tl::expected<T, error> {
     if (!this->has_value()) detail::raise<Exceptions>(this->error());
     if constexpr (!std::is_void_v<T>) return std::move(**this);
   }
+  /// @}
 };
 
 }  // namespace vkring::inline v0

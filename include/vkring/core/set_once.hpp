@@ -19,6 +19,8 @@ class set_once {
 
  public:
   set_once() noexcept = default;
+  /// @{
+  /// Takes over what the other has by now, set or not.
   set_once(const set_once& other) noexcept { *this = other; }
   set_once& operator=(const set_once& other) noexcept {
     const bool known = other.set_.load(std::memory_order_acquire);
@@ -26,6 +28,7 @@ class set_once {
     set_.store(known, std::memory_order_release);
     return *this;
   }
+  /// @}
 
   /// The first value stays.
   void set(const T& value) noexcept {
@@ -35,6 +38,7 @@ class set_once {
   }
   /// For the thread that sets it: spares the others' ordering.
   [[nodiscard]] bool is_set() const noexcept { return set_.load(std::memory_order_relaxed); }
+  /// The value, or `T{}` while there is none.
   [[nodiscard]] T get() const noexcept {
     return set_.load(std::memory_order_acquire) ? value_ : T{};
   }
