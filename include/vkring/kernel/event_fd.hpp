@@ -44,6 +44,7 @@ class basic_event_fd {
     return basic_event_fd(std::move(made));
   }
 
+  /// For `poll`, or to be passed on; it stays this object's.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
 
   /// Wakes whoever polls the descriptor. Allocation: none.

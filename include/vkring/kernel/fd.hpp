@@ -26,6 +26,8 @@ class basic_fd {
   explicit basic_fd(int descriptor) noexcept : fd_(descriptor) {}
   basic_fd(const basic_fd&) = delete;  // use duplicate()
   basic_fd& operator=(const basic_fd&) = delete;
+  /// @{
+  /// Leaves `other` without a descriptor; what this one had is closed.
   basic_fd(basic_fd&& other) noexcept : fd_(other.release()) {}
   basic_fd& operator=(basic_fd&& other) noexcept {
     if (this != &other) {
@@ -34,6 +36,7 @@ class basic_fd {
     }
     return *this;
   }
+  /// @}
   ~basic_fd() { drop(); }
 
   /// Opens `path`. `hint` is a text, or a function from errno to a text.
@@ -54,7 +57,8 @@ class basic_fd {
     return adopt(sys_result(Sys::fcntl(fd_, F_DUPFD_CLOEXEC), "fcntl(F_DUPFD_CLOEXEC)", name()));
   }
 
-  [[nodiscard]] int get() const noexcept { return fd_; }
+  [[nodiscard]] int get() const noexcept { return fd_; }  ///< -1: none
+  /// Whether there is a descriptor.
   [[nodiscard]] explicit operator bool() const noexcept { return fd_ >= 0; }
 
   /// Gives up ownership without closing.

@@ -28,8 +28,8 @@ namespace vkring::inline v0 {
 /// Bytes, and descriptors that belong to whoever has this.
 template <class Sys = posix>
 struct basic_parcel {
-  std::vector<std::byte> bytes;
-  std::vector<basic_fd<Sys>> fds;
+  std::vector<std::byte> bytes;    ///< what was sent beside the descriptors
+  std::vector<basic_fd<Sys>> fds;  ///< in the order in which they were sent
 };
 
 namespace detail {

@@ -16,8 +16,8 @@ namespace vkring::inline v0 {
 
 /// The first two numbers of a kernel's release.
 struct kernel_version {
-  unsigned major = 0;
-  unsigned minor = 0;
+  unsigned major = 0;  ///< 6 in 6.12.3
+  unsigned minor = 0;  ///< 12 in 6.12.3
   friend auto operator<=>(const kernel_version&, const kernel_version&) = default;
 };
 

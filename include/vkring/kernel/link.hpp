@@ -42,21 +42,22 @@ enum class oper_state : std::uint8_t {
 };
 
 /// What the kernel has counted on an interface, from its own point of view: what an application
-/// sends into a TAP is received by the kernel.
+/// sends into a TAP is received by the kernel. `rx_` and `tx_`, each with `packets`, `bytes`,
+/// `errors` and `dropped`, as in struct rtnl_link_stats64.
 using link_counters = netlink_abi::link_stats64;
 
 /// An interface as the kernel describes it.
 struct link_state {
-  int index = 0;
-  std::string name;
+  int index = 0;            ///< the number of the interface in its network namespace
+  std::string name;         ///< as it is now: interfaces can be renamed
   std::uint32_t flags = 0;  ///< IFF_ bits
   bool up = false;          ///< set up by the administrator (IFF_UP)
   bool carrier = false;     ///< its lower layer works: for a TAP, a queue is attached
-  oper_state operational = oper_state::unknown;
-  std::uint32_t mtu = 0;              ///< bytes
-  std::uint32_t tx_queue_length = 0;  ///< packets
+  oper_state operational = oper_state::unknown;  ///< RFC 2863
+  std::uint32_t mtu = 0;                         ///< bytes
+  std::uint32_t tx_queue_length = 0;             ///< packets
   std::optional<mac_address> mac;  ///< none for an interface without Ethernet headers, such as TUN
-  link_counters counters{};
+  link_counters counters{};        ///< since it was made
 };
 
 namespace detail {
@@ -133,6 +134,7 @@ class basic_link {
     return with(std::move(socket), name);
   }
 
+  /// The interface's number, which stays when it is renamed.
   [[nodiscard]] int index() const noexcept { return index_; }
   /// The name by which it was opened.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
@@ -249,13 +251,14 @@ class basic_link {
 
 /// Something that happened to an interface.
 struct link_event {
+  /// What happened.
   enum class what : std::uint8_t {
     changed,  ///< made, or its settings or state changed
     removed,  ///< gone from the namespace
     lost      ///< the kernel dropped events: read the states of interest anew; `state` says nothing
   };
-  what kind = what::changed;
-  link_state state;
+  what kind = what::changed;  ///< what happened
+  link_state state;           ///< as it is after that, or was last
 };
 
 /// The events of all interfaces of one namespace, from the moment of opening.
@@ -344,7 +347,7 @@ class basic_link_events {
   basic_netlink<Sys> socket_;
 };
 
-using net_link = basic_link<>;  // `link` is a function of the C library
+using net_link = basic_link<>;  ///< `link` is a function of the C library
 using link_events = basic_link_events<>;
 
 }  // namespace vkring::inline v0

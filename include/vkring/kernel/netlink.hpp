@@ -52,6 +52,8 @@ template <class T>
 /// One request under construction: a header, a fixed structure, attributes. At most 256 bytes.
 class netlink_request {
  public:
+  /// A message of this type: `flags` are NLM_F_ bits, `body` is the structure that the type begins
+  /// with.
   template <class Body>
   netlink_request(std::uint16_t type, std::uint16_t flags, const Body& body) noexcept {
     const netlink_abi::nlmsghdr header{
@@ -69,6 +71,7 @@ class netlink_request {
     append(std::as_bytes(std::span(&head, 1)));
     append(value);
   }
+  /// The same for a number.
   void attribute(std::uint16_t kind, std::uint32_t value) noexcept {
     attribute(kind, std::as_bytes(std::span(&value, 1)));
   }
@@ -162,6 +165,7 @@ class basic_netlink {
                           sizeof on);
   }
 
+  /// The socket, for `poll`.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
 
   /// Sends a request and waits for the kernel's acknowledgement; `on_reply(header, body)` gets the

@@ -121,6 +121,7 @@ class basic_netns {
     return checked(std::move(opened), object);
   }
 
+  /// For `setns`, or to be passed on; it stays this object's.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
 
   /// `run_in_netns` with this namespace.

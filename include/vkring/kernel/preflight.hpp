@@ -27,8 +27,8 @@ namespace vkring::inline v0 {
 
 /// One thing that was looked for.
 struct finding {
-  std::string item;  ///< what: `/dev/net/tun`, `CAP_NET_ADMIN`, `uso`, ...
-  bool present;
+  std::string item;    ///< what: `/dev/net/tun`, `CAP_NET_ADMIN`, `uso`, ...
+  bool present;        ///< it is here and may be used
   std::string detail;  ///< what was found, or why not
   std::string remedy;  ///< what to do when it is missing; says so if it can be done without
 };
@@ -41,20 +41,20 @@ enum class vhost_worker : std::uint8_t {
 
 /// Whether a backend can serve rings here, and if not why not.
 struct backend_verdict {
-  bool usable = false;
-  std::string reason;
+  bool usable = false;  ///< it can
+  std::string reason;   ///< why not; empty if it can
 };
 
 /// What `preflight` found.
 struct preflight_report {
-  kernel_version kernel;
-  vhost_worker worker_model = vhost_worker::task;
-  std::vector<finding> findings;
+  kernel_version kernel;                             ///< as uname says
+  vhost_worker worker_model = vhost_worker::task;    ///< what vhost threads are
+  std::vector<finding> findings;                     ///< in the order in which they were looked for
   std::uint16_t tun_flags = 0;                       ///< TUNGETFEATURES: tun_abi::iff
   std::optional<std::uint32_t> tun_offloads = {};    ///< tun_offload, measured on a TAP
   std::optional<std::uint64_t> vhost_features = {};  ///< VHOST_GET_FEATURES
-  backend_verdict worker;
-  backend_verdict vhost_net;
+  backend_verdict worker;                            ///< threads of this process
+  backend_verdict vhost_net;                         ///< the kernel
 
   /// Null when nothing of that name was looked for.
   [[nodiscard]] const finding* find(std::string_view item) const noexcept {

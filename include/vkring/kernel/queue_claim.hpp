@@ -41,6 +41,7 @@ class basic_queue_claim {
     return basic_queue_claim(queue);
   }
 
+  /// Leaves `other` without a claim.
   basic_queue_claim(basic_queue_claim&& other) noexcept : queue_(std::exchange(other.queue_, -1)) {}
   basic_queue_claim& operator=(basic_queue_claim&&) = delete;
   ~basic_queue_claim() {

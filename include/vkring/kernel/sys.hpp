@@ -43,6 +43,8 @@ namespace vkring::inline v0 {
 ///   ppoll, epoll_wait, epoll_pwait2 (waking up on a signal is what a caller of `wait` expects);
 /// - never fails with it: the rest.
 struct posix {
+  /// @{
+  /// The system call of this name.
   static int open(const char* path, int flags, mode_t mode = 0) noexcept {
     return ::open(path, flags | O_CLOEXEC, mode);
   }
@@ -176,6 +178,7 @@ struct posix {
   static int capget(void* header, void* data) noexcept {
     return static_cast<int>(::syscall(SYS_capget, header, data));
   }
+  /// @}
 };
 
 /// 0 when a call succeeded, else its errno: the one place that reads errno. To be asked right after
@@ -200,8 +203,9 @@ inline auto retry_interrupted(Call&& call) noexcept -> std::invoke_result_t<Call
 
 /// A hint for `sys_result` that is given for one reason only.
 struct hint_for {
-  int reason = 0;
-  std::string_view text = {};
+  int reason = 0;              ///< the errno value that it is for; 0: none
+  std::string_view text = {};  ///< what to do about it
+  /// The text for this reason, empty for any other.
   [[nodiscard]] std::string_view operator()(int met) const noexcept {
     return met == reason ? text : std::string_view{};
   }

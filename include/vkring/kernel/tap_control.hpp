@@ -29,6 +29,7 @@ namespace vkring::inline v0 {
 struct tap_status {
   std::string name;     ///< the interface's name now: it may have been renamed
   std::uint16_t flags;  ///< tun_abi::iff; the kernel says no_pi unless it has a classic filter
+  /// Whether the flag is set.
   [[nodiscard]] bool has(tun_abi::iff flag) const noexcept { return (flags & flag) != 0; }
 };
 
@@ -40,7 +41,9 @@ struct tap_status {
 template <class Sys>
 class basic_tap_control {
  public:
+  /// The queue's descriptor, for a vhost device or for reads and writes; it stays this object's.
   [[nodiscard]] int fd() const noexcept { return queue_.get(); }
+  /// Frames, or packets without an Ethernet header.
   [[nodiscard]] tap_mode mode() const noexcept { return mode_; }
   /// The interface's name when it was opened, as the kernel completed it.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
@@ -86,6 +89,7 @@ class basic_tap_control {
                 {EADDRNOTAVAIL, "needs an individual address: first octet even, not all zeros"});
   }
 
+  /// Bytes of the virtio-net header before each frame.
   [[nodiscard]] result<int> header_size() const {
     return get_int(tun_abi::tungetvnethdrsz, "TUNGETVNETHDRSZ");
   }
@@ -96,6 +100,7 @@ class basic_tap_control {
                    {EINVAL, "a header has 10, 12 or 24 bytes"});
   }
 
+  /// The limit in bytes of what this queue's sender may have under way in the kernel.
   [[nodiscard]] result<int> sndbuf() const {
     return get_int(tun_abi::tungetsndbuf, "TUNGETSNDBUF");
   }
@@ -158,6 +163,7 @@ class basic_tap_control {
     return set_value(tun_abi::tunsetowner, "TUNSETOWNER", user,
                      {EINVAL, "needs a user id that exists in this user namespace"});
   }
+  /// The same for a group.
   result<void> set_group(gid_t group) const {
     return set_value(tun_abi::tunsetgroup, "TUNSETGROUP", group,
                      {EINVAL, "needs a group id that exists in this user namespace"});

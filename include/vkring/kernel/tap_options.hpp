@@ -31,12 +31,13 @@ class send_limit {
   /// Below it, the kernel never tells that there is room again: it does when less than half is under
   /// way, and still counts two bytes at that moment when there is nothing.
   static constexpr int least = 6;
-  static constexpr int most = INT_MAX - 1;
+  static constexpr int most = INT_MAX - 1;  ///< INT_MAX is the kernel's word for no limit
 
+  /// So many bytes, or the nearest number within the bounds.
   constexpr explicit send_limit(std::uint32_t bytes) noexcept
       : bytes_(static_cast<int>(std::clamp(bytes, std::uint32_t{least}, std::uint32_t{most}))) {}
 
-  [[nodiscard]] constexpr int bytes() const noexcept { return bytes_; }
+  [[nodiscard]] constexpr int bytes() const noexcept { return bytes_; }  ///< from `least` to `most`
 
  private:
   int bytes_;
@@ -44,8 +45,8 @@ class send_limit {
 
 /// How to open an interface. The defaults suit vhost-net and the worker with VERSION_1.
 struct tap_options {
-  std::string name = {};  ///< empty: `tap%d` or `tun%d`; one %d becomes a free number
-  tap_mode mode = tap_mode::tap;
+  std::string name = {};          ///< empty: `tap%d` or `tun%d`; one `%d` becomes a free number
+  tap_mode mode = tap_mode::tap;  ///< frames, or packets without an Ethernet header
   /// None: a TAP has no limit, so that vhost-net hands it frames in batches, and a TUN the weakest.
   std::optional<send_limit> limit = {};
   bool multi_queue = false;         ///< up to 256 queues instead of one
@@ -55,9 +56,9 @@ struct tap_options {
   bool exclusive = false;           ///< refuse to attach to an interface that exists
   bool carrier = true;              ///< false: starts without carrier (since 6.0)
   std::optional<uid_t> owner = {};  ///< who else may attach to it
-  std::optional<gid_t> group = {};
-  bool persist = false;  ///< make it outlive its descriptors; false leaves it as it is
-  int netns_fd = -1;     ///< the network namespace to open it in; -1: the caller's
+  std::optional<gid_t> group = {};  ///< whose members may
+  bool persist = false;             ///< make it outlive its descriptors; false leaves it as it is
+  int netns_fd = -1;                ///< the network namespace to open it in; -1: the caller's
 };
 
 /// The rule that `name` breaks as an interface name, in words; empty if it breaks none.

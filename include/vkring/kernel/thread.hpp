@@ -29,8 +29,8 @@ namespace vkring::inline v0 {
 
 /// A scheduler class of Linux, and the priority within it: see sched(7).
 struct thread_schedule {
-  int policy = SCHED_OTHER;
-  int priority = 0;  ///< 1 to 99 with SCHED_FIFO and SCHED_RR, else 0
+  int policy = SCHED_OTHER;  ///< SCHED_OTHER, SCHED_BATCH, SCHED_IDLE, SCHED_FIFO or SCHED_RR
+  int priority = 0;          ///< 1 to 99 with SCHED_FIFO and SCHED_RR, else 0
 };
 
 namespace detail {

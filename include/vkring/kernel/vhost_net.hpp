@@ -35,22 +35,23 @@ enum class vhost_owner_mode : std::uint8_t { kthread = 0, task = 1 };
 
 /// Where a ring lies: addresses in this process, or with ACCESS_PLATFORM such as the device knows.
 struct vhost_ring_addresses {
-  std::uint64_t descriptors = 0;
-  std::uint64_t available = 0;
-  std::uint64_t used = 0;
-  std::uint64_t log = 0;     ///< of the used ring, in the dirty log
-  bool logs_writes = false;  ///< into the used ring
+  std::uint64_t descriptors = 0;  ///< the descriptor table
+  std::uint64_t available = 0;    ///< the available ring, the driver's
+  std::uint64_t used = 0;         ///< the used ring, the device's
+  std::uint64_t log = 0;          ///< of the used ring, in the dirty log
+  bool logs_writes = false;       ///< into the used ring
 };
 
 /// What a device may not translate, or is told to.
 struct vhost_translation {
+  /// What is said, by the numbers of the kernel.
   enum class kind : std::uint8_t { miss = 1, update = 2, invalidate = 3, access_fail = 4 };
-  kind type = kind::miss;
+  kind type = kind::miss;     ///< what is said about the piece
   std::uint64_t address = 0;  ///< as the device knows it
-  std::uint64_t size = 0;
-  std::uint64_t host = 0;
-  bool readable = false;
-  bool writable = false;
+  std::uint64_t size = 0;     ///< bytes
+  std::uint64_t host = 0;     ///< where the piece lies in this process
+  bool readable = false;      ///< the device may read it
+  bool writable = false;      ///< the device may write it
 };
 
 /// A vhost-net device: one queue pair, served by the kernel.
@@ -67,7 +68,7 @@ struct vhost_translation {
 template <class Sys = posix>
 class basic_vhost_net {
  public:
-  static constexpr std::string_view default_path = "/dev/vhost-net";
+  static constexpr std::string_view default_path = "/dev/vhost-net";  ///< the kernel's own device
 
   /// Errors: ENOENT, ENODEV, EACCES, EPERM with what to do.
   static result<basic_vhost_net> open(std::string_view path = default_path) {
@@ -89,6 +90,7 @@ class basic_vhost_net {
     return made;
   }
 
+  /// For the calls that are not here, or to be passed on; it stays this object's.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
 
   /// All features that the device offers. Since Linux 6.17 those beyond bit 63 as well.
@@ -124,7 +126,8 @@ class basic_vhost_net {
   /// Unbinds both rings, and forgets owner, memory and features.
   result<void> reset_owner() { return value(vhost_abi::reset_owner, "VHOST_RESET_OWNER"); }
 
-  /// The memory that descriptors may point into. The rings themselves need not be part of it.
+  /// The memory that descriptors may point into, as in struct vhost_memory_region: `guest`, `size`
+  /// and `host`, an address here. The rings themselves need not be part of it.
   /// Errors: E2BIG for more regions than the module takes; EINVAL for one that is empty, which the
   /// kernel takes for all of the address space at address 0, that ends beyond 2^64, or that overlaps
   /// another, of which the kernel would take either.
@@ -179,6 +182,7 @@ class basic_vhost_net {
     auto state = state_of(ring, big ? 1 : 0);
     return optional(vhost_abi::set_vring_endian, "VHOST_SET_VRING_ENDIAN", {}, state);
   }
+  /// The same, read.
   [[nodiscard]] result<bool> vring_big_endian(vhost_ring ring) const {
     auto state = state_of(ring);
     auto done = optional(vhost_abi::get_vring_endian, "VHOST_GET_VRING_ENDIAN", {}, state);
@@ -190,6 +194,7 @@ class basic_vhost_net {
   result<void> set_vring_kick(vhost_ring ring, int event) {
     return set_file(vhost_abi::set_vring_kick, "VHOST_SET_VRING_KICK", ring, event);
   }
+  /// Signalled when the device has used chains and the driver asked to be told.
   result<void> set_vring_call(vhost_ring ring, int event) {
     return set_file(vhost_abi::set_vring_call, "VHOST_SET_VRING_CALL", ring, event);
   }
@@ -206,6 +211,7 @@ class basic_vhost_net {
     return set_state(vhost_abi::set_vring_busyloop_timeout, "VHOST_SET_VRING_BUSYLOOP_TIMEOUT",
                      ring, static_cast<std::uint32_t>(time.count()));
   }
+  /// The same, read.
   [[nodiscard]] result<std::chrono::microseconds> busyloop_timeout(vhost_ring ring) const {
     auto state = state_of(ring);
     auto done =
@@ -222,6 +228,7 @@ class basic_vhost_net {
     if (!done) return fail(std::move(done.error()));
     return bits;
   }
+  /// Some of what `backend_features` offers, before the first `tell`.
   result<void> set_backend_features(std::uint64_t bits) {
     return optional(vhost_abi::set_backend_features, "VHOST_SET_BACKEND_FEATURES", "4.19", bits);
   }
@@ -243,6 +250,7 @@ class basic_vhost_net {
     auto byte = static_cast<std::uint8_t>(mode);
     return optional(vhost_abi::set_fork_from_owner, "VHOST_SET_FORK_FROM_OWNER", "6.17", byte);
   }
+  /// The same, read.
   [[nodiscard]] result<vhost_owner_mode> owner_mode() const {
     std::uint8_t byte = 0;
     auto done = optional(vhost_abi::get_fork_from_owner, "VHOST_GET_FORK_FROM_OWNER", "6.17", byte);
