@@ -19,8 +19,9 @@ namespace vkring::inline v0 {
 /// A buffer of an arena: the address of its payload, and in the low bit, which alignment leaves
 /// free, whether the header before it is known to be zero.
 struct buffer_handle {
-  std::uintptr_t bits = 0;
+  std::uintptr_t bits = 0;  ///< the payload's address in this process, and the mark; 0: no buffer
 
+  /// Whether there is a buffer.
   explicit operator bool() const noexcept { return bits != 0; }
 };
 
@@ -33,8 +34,10 @@ struct buffer_handle {
 /// under one short lock; queues call them for whole bursts.
 class buffer_arena {
  public:
-  using handle = buffer_handle;
+  using handle = buffer_handle;  ///< what `buffer_source` asks for
+  /// Bytes of a cache line, which the payload starts on and the header has before it.
   static constexpr std::size_t line = 64;
+  /// So the low six bits of an address are free.
   static constexpr std::size_t handle_alignment = line;
 
   /// Bytes of a block that holds `count` buffers with `capacity` bytes of payload each.
@@ -59,6 +62,8 @@ class buffer_arena {
   buffer_arena(const buffer_arena&) = delete;  // frames and queues point to it
   buffer_arena& operator=(const buffer_arena&) = delete;
 
+  /// Fills `out` with free buffers, warm ones first; returns how many: fewer when there are no
+  /// more.
   std::size_t take(std::span<handle> out) noexcept {
     const std::lock_guard lock(mutex_);
     const std::size_t n = out.size() < free_.size() ? out.size() : free_.size();
@@ -66,6 +71,7 @@ class buffer_arena {
     free_.resize(free_.size() - n);
     return n;
   }
+  /// Takes buffers back, with the mark or without; the last one is the first to go out again.
   void put(std::span<const handle> in) noexcept {
     const std::lock_guard lock(mutex_);
     free_.insert(free_.end(), in.begin(), in.end());  // within the reserved capacity
@@ -77,20 +83,25 @@ class buffer_arena {
   }
   /// All buffers.
   [[nodiscard]] std::size_t size() const noexcept { return links_.size(); }
+  /// Bytes of payload in each.
   [[nodiscard]] std::uint32_t capacity() const noexcept { return mapper_.capacity; }
+  /// The block, with its guest address.
   [[nodiscard]] std::span<const guest_region> regions() const noexcept { return {&region_, 1}; }
 
   /// Maps handles of one arena; see `buffer_source`.
   struct handle_mapper {
-    std::uint64_t guest_minus_host;
-    std::uint32_t capacity;
+    std::uint64_t guest_minus_host;  ///< what makes a guest address of an address here
+    std::uint32_t capacity;          ///< bytes of payload in each buffer
 
+    /// Where the buffer lies; `h` is without the mark.
     [[nodiscard]] mapped_buffer operator()(handle h) const noexcept {
       return {reinterpret_cast<std::byte*>(h.bits), h.bits + guest_minus_host, capacity, line};
     }
   };
+  /// Good for as long as the arena.
   [[nodiscard]] handle_mapper mapper() const noexcept { return mapper_; }
 
+  /// How the buffer goes on, in private memory; `h` is without the mark.
   [[nodiscard]] buffer_link<handle>& link(handle h) noexcept {
     return links_[number_of(h)];
   }
@@ -100,9 +111,11 @@ class buffer_arena {
     return static_cast<std::uint32_t>(
         (h.bits - reinterpret_cast<std::uintptr_t>(region_.host)) / stride_);
   }
+  /// The reverse of `number_of`.
   [[nodiscard]] handle handle_of(std::uint32_t number) const noexcept {
     return {reinterpret_cast<std::uintptr_t>(region_.host) + number * stride_ + line};
   }
+  /// What another process needs to make the same source over the same memory.
   [[nodiscard]] source_shape shape() const noexcept {
     return {static_cast<std::uint32_t>(size()), capacity(), region_.guest};
   }
@@ -112,7 +125,9 @@ class buffer_arena {
     std::erase_if(free_, [&](handle h) { return busy[number_of(h)]; });
   }
 
+  /// The mark of a handle.
   [[nodiscard]] static bool plain_header(handle h) noexcept { return (h.bits & 1) != 0; }
+  /// The same buffer, with the mark set or cleared.
   [[nodiscard]] static handle with_plain_header(handle h, bool plain) noexcept {
     return {plain ? h.bits | 1 : h.bits & ~std::uintptr_t{1}};
   }

@@ -15,7 +15,7 @@ namespace vkring::inline v0 {
 
 /// What a pool is to be.
 struct pool_options {
-  std::uint32_t buffers = 4096;
+  std::uint32_t buffers = 4096;      ///< how many, 1 at least
   std::uint32_t buffer_size = 2048;  ///< bytes of payload; rounded up to cache lines
   region_options memory{};           ///< huge pages, sharing; see memory/region.hpp
   /// The guest address of the first buffer: the same on every device that shares the pool, and
@@ -31,7 +31,7 @@ struct pool_options {
 template <class Sys = posix>
 class basic_buffer_pool : private basic_region<Sys>, public buffer_arena {
  public:
-  using descriptor = basic_fd<Sys>;
+  using descriptor = basic_fd<Sys>;  ///< what `shareable_source` takes the memory as
 
   /// Maps the memory and cuts it into buffers.
   /// Errors: EINVAL (no buffers, empty ones, or more than 1 GiB in one), those of `basic_region::make`.
@@ -72,9 +72,10 @@ class basic_buffer_pool : private basic_region<Sys>, public buffer_arena {
 
   /// The memory below the buffers: its pages, its memfd.
   [[nodiscard]] const basic_region<Sys>& memory() const noexcept { return *this; }
+  /// What another process maps; -1 where the memory is private.
   [[nodiscard]] int memfd() const noexcept { return memory().fd(); }
 
-  // For make_shared; `make` is the way in.
+  /// For make_shared; `make` is the way in.
   basic_buffer_pool(basic_region<Sys> memory, const pool_options& options)
       : basic_region<Sys>(std::move(memory)),
         buffer_arena(basic_region<Sys>::bytes().first(

@@ -19,7 +19,7 @@ inline constexpr std::uint32_t header_reserve = 32;
 
 /// A buffer, mapped: `[headroom | header | payload]`, the payload on a cache line boundary.
 struct mapped_buffer {
-  std::byte* payload;
+  std::byte* payload;      ///< in this process
   std::uint64_t address;   ///< of the payload, as the device knows it (guest-physical)
   std::uint32_t capacity;  ///< bytes from the payload on
   std::uint32_t headroom;  ///< bytes before the payload, `header_reserve` at least

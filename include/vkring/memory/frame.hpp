@@ -27,7 +27,7 @@ struct frame_access;
 template <buffer_source Source>
 class basic_frame {
  public:
-  using handle = typename Source::handle;
+  using handle = typename Source::handle;  ///< of one buffer
 
   /// An empty frame.
   basic_frame() noexcept = default;
@@ -37,6 +37,8 @@ class basic_frame {
         handle_(Source::with_plain_header(owned, false)),
         extent_(one_buffer | (Source::plain_header(owned) ? plain_header : 0)) {}
 
+  /// @{
+  /// Leaves `other` empty; what this frame had goes back to its source.
   basic_frame(basic_frame&& other) noexcept
       : source_(std::exchange(other.source_, nullptr)),
         handle_(other.handle_),
@@ -52,6 +54,7 @@ class basic_frame {
     }
     return *this;
   }
+  /// @}
   ~basic_frame() { reset(); }
 
   /// Whether it owns a buffer.
@@ -175,7 +178,7 @@ class basic_frame {
   std::uint64_t extent_ = 0;
 };
 
-using frame = basic_frame<buffer_pool>;
+using frame = basic_frame<buffer_pool>;  ///< the usual one
 
 namespace detail {
 

@@ -151,6 +151,8 @@ class basic_region {
     return map(std::move(memfd), kind, static_cast<std::size_t>(size), MAP_SHARED, object);
   }
 
+  /// @{
+  /// Leaves `other` without memory; what this region had is unmapped.
   basic_region(basic_region&& other) noexcept
       : memfd_(std::move(other.memfd_)),
         bytes_(std::exchange(other.bytes_, {})),
@@ -164,6 +166,7 @@ class basic_region {
     backing_ = other.backing_;
     return *this;
   }
+  /// @}
   ~basic_region() {
     if (!bytes_.empty()) (void)Sys::munmap(bytes_.data(), bytes_.size());
   }

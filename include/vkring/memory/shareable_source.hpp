@@ -16,7 +16,7 @@ namespace vkring::inline v0 {
 
 /// What a source of equal buffers in one memfd looks like from outside.
 struct source_shape {
-  std::uint32_t buffers = 0;
+  std::uint32_t buffers = 0;   ///< how many
   std::uint32_t capacity = 0;  ///< bytes of payload in each
   std::uint64_t guest = 0;     ///< guest address of the memory
 };

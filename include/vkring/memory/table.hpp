@@ -28,9 +28,9 @@ namespace vkring::inline v0 {
 /// One entry of a memory table: guest addresses `[guest, guest + size)` stand for the bytes at
 /// `host`.
 struct guest_region {
-  std::uint64_t guest;
-  std::byte* host;
-  std::uint64_t size;  ///< bytes, never 0 in a table
+  std::uint64_t guest;  ///< the first address, as the device knows it
+  std::byte* host;      ///< the memory behind it, in this process
+  std::uint64_t size;   ///< bytes, never 0 in a table
 
   /// The longest piece at `address`, at most `length` bytes; empty when the address is elsewhere.
   [[nodiscard]] std::span<std::byte> piece(std::uint64_t address,
@@ -70,6 +70,7 @@ class memory_table {
   /// vhost's default, see `vhost_max_regions`.
   static constexpr std::size_t default_max_regions = 64;
 
+  /// An empty table; `base` is where `add` begins.
   explicit memory_table(std::size_t max_regions = default_max_regions,
                         std::uint64_t base = default_base)
       : max_regions_(max_regions), next_(base) {}
@@ -227,6 +228,7 @@ class memory_table {
 /// get no more regions. Thread-safety: one thread; each queue has its own.
 class table_cursor {
  public:
+  /// Begins with the lowest region, if there is one.
   explicit table_cursor(const memory_table& table) noexcept : table_(&table) {
     if (!table.by_guest_.empty()) last_ = table.by_guest_.front();
   }
