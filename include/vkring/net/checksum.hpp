@@ -17,6 +17,7 @@ namespace vkring::inline v0 {
 /// What is known about the L4 checksum of a frame.
 class checksum_state {
  public:
+  /// What is left to be done about it.
   enum class kind : std::uint8_t {
     none,      ///< nothing: it is complete in the frame and nobody has verified it
     partial,   ///< its field holds the sum of the pseudo header, the rest is to be added
@@ -24,10 +25,12 @@ class checksum_state {
   };
 
   constexpr checksum_state() noexcept = default;
+  /// Left to be completed: from `start` on, `offset` bytes further.
   [[nodiscard]] static constexpr checksum_state partial(std::uint16_t start,
                                                         std::uint16_t offset) noexcept {
     return {kind::partial, start, offset};
   }
+  /// To be trusted as it is.
   [[nodiscard]] static constexpr checksum_state verified() noexcept {
     return {kind::verified, 0, 0};
   }
@@ -38,7 +41,7 @@ class checksum_state {
     return (header.flags & header_flag::data_valid) != 0 ? verified() : checksum_state();
   }
 
-  [[nodiscard]] constexpr kind what() const noexcept { return kind_; }
+  [[nodiscard]] constexpr kind what() const noexcept { return kind_; }  ///< what is known
   /// Where the part to sum starts in the frame; 0 unless partial.
   [[nodiscard]] constexpr std::uint16_t start() const noexcept { return start_; }
   /// Where the checksum goes in that part; 0 unless partial.

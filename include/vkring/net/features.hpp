@@ -164,9 +164,11 @@ inline constexpr named_feature feature_names[] = {
 class feature_set {
  public:
   constexpr feature_set() noexcept = default;
+  /// The set of these bits.
   constexpr feature_set(std::initializer_list<feature> bits) noexcept {
     for (const feature bit : bits) insert(bit);
   }
+  /// As `words` gives them.
   [[nodiscard]] static constexpr feature_set from_words(std::uint64_t low,
                                                         std::uint64_t high = 0) noexcept {
     feature_set set;
@@ -178,23 +180,31 @@ class feature_set {
   [[nodiscard]] constexpr const std::array<std::uint64_t, 2>& words() const noexcept {
     return words_;
   }
+  /// Whether there is no bit at all.
   [[nodiscard]] constexpr bool empty() const noexcept { return (words_[0] | words_[1]) == 0; }
+  /// How many bits there are.
   [[nodiscard]] constexpr int count() const noexcept {
     return std::popcount(words_[0]) + std::popcount(words_[1]);
   }
+  /// Whether the bit is in it.
   [[nodiscard]] constexpr bool contains(feature bit) const noexcept {
     return (words_[word(bit)] & mask(bit)) != 0;
   }
+  /// Whether all bits of `other` are in it.
   [[nodiscard]] constexpr bool contains(const feature_set& other) const noexcept {
     return (other - *this).empty();
   }
 
+  /// Adds the bit; it may be there already.
   constexpr void insert(feature bit) noexcept { words_[word(bit)] |= mask(bit); }
+  /// Takes the bit out, if it is there.
   constexpr void erase(feature bit) noexcept { words_[word(bit)] &= ~mask(bit); }
 
+  /// The bits of either.
   friend constexpr feature_set operator|(const feature_set& a, const feature_set& b) noexcept {
     return from_words(a.words_[0] | b.words_[0], a.words_[1] | b.words_[1]);
   }
+  /// The bits of both.
   friend constexpr feature_set operator&(const feature_set& a, const feature_set& b) noexcept {
     return from_words(a.words_[0] & b.words_[0], a.words_[1] & b.words_[1]);
   }
@@ -251,8 +261,8 @@ class feature_set {
 
 /// A rule of the specification: `bit` may be negotiated only together with one of `any_of`.
 struct feature_requirement {
-  feature bit;
-  feature_set any_of;
+  feature bit;         ///< the one that needs another
+  feature_set any_of;  ///< of which one is enough
 };
 
 /// All such rules; a bit that needs several others has several rows.

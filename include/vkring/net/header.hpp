@@ -39,10 +39,10 @@ inline constexpr std::uint8_t udp_tunnel_csum = 8;  ///< the outer UDP header ne
 
 /// Values and bits of `virtio_net_hdr::gso_type`.
 namespace gso {
-inline constexpr std::uint8_t none = 0;
-inline constexpr std::uint8_t tcpv4 = 1;
-inline constexpr std::uint8_t udp = 3;  ///< IP fragments (UFO); without effect since Linux 4.14
-inline constexpr std::uint8_t tcpv6 = 4;
+inline constexpr std::uint8_t none = 0;    ///< a frame for one packet
+inline constexpr std::uint8_t tcpv4 = 1;   ///< TCP over IPv4 (TSO)
+inline constexpr std::uint8_t udp = 3;     ///< IP fragments (UFO); without effect since Linux 4.14
+inline constexpr std::uint8_t tcpv6 = 4;   ///< TCP over IPv6 (TSO)
 inline constexpr std::uint8_t udp_l4 = 5;  ///< UDP datagrams (USO), over IPv4 and IPv6 alike
 inline constexpr std::uint8_t udp_tunnel_ipv4 = 0x20;  ///< a bit; the outer IP version
 inline constexpr std::uint8_t udp_tunnel_ipv6 = 0x40;  ///< a bit; the outer IP version
@@ -80,11 +80,10 @@ constexpr bool virtio_net_hdr::is_plain() const noexcept {
   return std::bit_cast<detail::header_words>(*this).first == 0;
 }
 
-/// Bytes of the header before a frame: without VERSION_1 and mergeable buffers; with either; with a
-/// tunnel offload.
+/// Bytes of the header before a frame, without VERSION_1 and mergeable buffers.
 inline constexpr std::size_t legacy_header_size = 10;
-inline constexpr std::size_t header_size = 12;
-inline constexpr std::size_t tunnel_header_size = 24;
+inline constexpr std::size_t header_size = 12;         ///< with one of them, or both
+inline constexpr std::size_t tunnel_header_size = 24;  ///< with a tunnel offload
 
 /// Copies a header out of memory that another party may be writing. Every byte is read once, so
 /// what was checked is what is used.
@@ -137,13 +136,13 @@ inline void store_header(std::byte* at, std::size_t size, const virtio_net_hdr& 
 
 /// What the frames of one direction may ask of the side that takes them.
 struct frame_offloads {
-  bool csum = false;  ///< partial checksums; every other one needs it
-  bool tso4 = false;
-  bool tso6 = false;
-  bool ecn = false;
-  bool uso = false;
-  bool udp_tunnel = false;
-  bool udp_tunnel_csum = false;
+  bool csum = false;             ///< partial checksums; every other one needs it
+  bool tso4 = false;             ///< TCP segments over IPv4
+  bool tso6 = false;             ///< TCP segments over IPv6
+  bool ecn = false;              ///< such segments with ECN
+  bool uso = false;              ///< segments of UDP datagrams
+  bool udp_tunnel = false;       ///< segments within a UDP tunnel
+  bool udp_tunnel_csum = false;  ///< with a checksum in the outer UDP header
 
   friend constexpr bool operator==(const frame_offloads&, const frame_offloads&) noexcept = default;
 };
@@ -170,6 +169,7 @@ enum class header_fault : std::uint8_t {
   hdr_len_beyond_end,
   tunnel_offsets,  ///< the headers of a tunnel that are out of order, or on top of each other
 };
+/// How many faults there are, `none` among them.
 inline constexpr std::size_t header_fault_count =
     static_cast<std::size_t>(header_fault::tunnel_offsets) + 1;
 

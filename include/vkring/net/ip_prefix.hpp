@@ -21,12 +21,14 @@ namespace vkring::inline v0 {
 
 /// An IPv4 or IPv6 address of an interface and the network that it is in.
 struct ip_prefix {
+  /// Of the Internet Protocol.
   enum class version : std::uint8_t { v4, v6 };
 
-  version family = version::v4;
+  version family = version::v4;           ///< IPv4 or IPv6
   std::uint8_t length = 0;                ///< bits, at most 32 or 128
   std::array<std::uint8_t, 16> octets{};  ///< in the order of transmission; the first 4 for IPv4
 
+  /// 4 or 16 octets.
   [[nodiscard]] constexpr std::span<const std::uint8_t> address() const noexcept {
     return std::span(octets).first(family == version::v4 ? 4U : 16U);
   }

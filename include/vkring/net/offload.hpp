@@ -22,29 +22,29 @@ namespace vkring::inline v0 {
 
 /// Who serves the far end of the rings, and the bits that VHOST_GET_FEATURES (or it) offers.
 struct ring_backend {
-  std::string_view name;  ///< for the report: `vhost-net`, `worker`
-  feature_set features;
+  std::string_view name;            ///< for the report: `vhost-net`, `worker`
+  feature_set features;             ///< what the driver side may choose from
   std::string_view no_packed = {};  ///< more on why it offers no packed ring, if it does not
 };
 
 /// What probing a TAP or TUN has shown.
 struct tap_capabilities {
-  link_layer link = link_layer::ethernet;
-  bool vnet_hdr = false;       ///< IFF_VNET_HDR is set: frames come with a header
-  bool multi_queue = false;    ///< IFF_MULTI_QUEUE is to be had
-  bool link_state = false;     ///< the link going up and down can be watched
-  std::uint32_t offloads = 0;  ///< of `tun_offload`, all that TUNSETOFFLOAD accepts
-  std::uint16_t mtu = 1500;
-  std::uint16_t min_mtu = 68;
-  std::uint16_t max_mtu = 65521;  ///< a TUN has 65535
+  link_layer link = link_layer::ethernet;  ///< Ethernet frames (TAP) or IP packets (TUN)
+  bool vnet_hdr = false;                   ///< IFF_VNET_HDR is set: frames come with a header
+  bool multi_queue = false;                ///< IFF_MULTI_QUEUE is to be had
+  bool link_state = false;                 ///< the link going up and down can be watched
+  std::uint32_t offloads = 0;              ///< of `tun_offload`, all that TUNSETOFFLOAD accepts
+  std::uint16_t mtu = 1500;                ///< bytes of the largest packet, as it is now
+  std::uint16_t min_mtu = 68;              ///< the bounds of what it can be set to
+  std::uint16_t max_mtu = 65521;           ///< a TUN has 65535
 };
 
 /// What became of one feature.
 struct feature_decision {
   std::string feature;     ///< `tso4`; `tso4-tx` and `tso4-rx` where the two directions differ
   std::string offered_by;  ///< `tap`, the backend's name, or `nobody`
-  bool taken = false;
-  std::string reason;  ///< why it was not taken; empty if it was
+  bool taken = false;      ///< it is in force
+  std::string reason;      ///< why it was not taken; empty if it was
 
   /// `tso6: refused, needs csum`. Allocation: the text.
   [[nodiscard]] std::string text() const {
@@ -55,20 +55,20 @@ struct feature_decision {
 
 /// What to do to the backend and to the TAP, and what frames may then look like.
 struct offload_plan {
-  feature_set backend_features;    ///< for VHOST_SET_FEATURES
-  std::uint32_t tap_offloads = 0;  ///< for TUNSETOFFLOAD
-  std::size_t header_bytes = header_size;
-  link_layer link = link_layer::ethernet;
-  frame_offloads tx;  ///< what the application may send
-  frame_offloads rx;  ///< what the application may receive
-  bool mergeable = false;
-  bool event_idx = false;
-  bool indirect = false;
-  bool in_order = false;
-  bool packed = false;
-  bool multi_queue = false;
-  bool status = false;
-  std::uint16_t queue_pairs = 1;
+  feature_set backend_features;            ///< for VHOST_SET_FEATURES
+  std::uint32_t tap_offloads = 0;          ///< for TUNSETOFFLOAD
+  std::size_t header_bytes = header_size;  ///< of the virtio-net header before each frame
+  link_layer link = link_layer::ethernet;  ///< what a frame begins with
+  frame_offloads tx;                       ///< what the application may send
+  frame_offloads rx;                       ///< what the application may receive
+  bool mergeable = false;                  ///< a received frame may lie in several buffers
+  bool event_idx = false;                  ///< an index, not a flag, says when to notify
+  bool indirect = false;                   ///< chains in tables of their own
+  bool in_order = false;          ///< chains complete in the order in which they were added
+  bool packed = false;            ///< packed rings, not split ones
+  bool multi_queue = false;       ///< more than one queue pair
+  bool status = false;            ///< the application learns when the link goes up or down
+  std::uint16_t queue_pairs = 1;  ///< as many as were wanted with `multi_queue`, else 1
   std::uint16_t mtu = 0;  ///< the application's to know and to set; 0 if it does not want to
   std::vector<feature_decision> report;  ///< every feature, once
 };

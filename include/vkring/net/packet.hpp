@@ -89,7 +89,10 @@ enum class packet_fault : std::uint8_t {
   return "unknown";
 }
 
+/// Protocol numbers of IPv4, and next headers of IPv6 (IANA).
 namespace ip_protocol {
+/// @{
+/// By its name in the registry.
 inline constexpr std::uint8_t hop_by_hop = 0;
 inline constexpr std::uint8_t tcp = 6;
 inline constexpr std::uint8_t udp = 17;
@@ -98,18 +101,19 @@ inline constexpr std::uint8_t fragment = 44;
 inline constexpr std::uint8_t esp = 50;
 inline constexpr std::uint8_t authentication = 51;
 inline constexpr std::uint8_t destination_options = 60;
+/// @}
 }  // namespace ip_protocol
 
 /// Where the headers of a frame are. Offsets count from the frame's first byte; after a fault,
 /// those that had been found before it are set, the others are 0.
 struct packet_layout {
-  packet_fault fault = packet_fault::none;
-  bool ipv6 = false;
-  std::uint8_t protocol = 0;  ///< of the L4 header, behind all IPv6 extension headers
-  std::uint16_t ip = 0;
-  std::uint16_t l4 = 0;
-  std::uint16_t payload = 0;  ///< behind the TCP or UDP header
-  std::uint32_t end = 0;      ///< of the IP packet; what follows in the frame is padding
+  packet_fault fault = packet_fault::none;  ///< why the look at the headers ended
+  bool ipv6 = false;                        ///< IPv6, else IPv4
+  std::uint8_t protocol = 0;                ///< of the L4 header, behind all IPv6 extension headers
+  std::uint16_t ip = 0;                     ///< the IP header
+  std::uint16_t l4 = 0;                     ///< the TCP or UDP header
+  std::uint16_t payload = 0;                ///< behind the TCP or UDP header
+  std::uint32_t end = 0;  ///< of the IP packet; what follows in the frame is padding
 };
 
 namespace detail {

@@ -39,12 +39,14 @@ class segmenter {
   /// Bytes that all headers of a GSO frame may take together.
   static constexpr std::size_t max_headers = 256;
 
+  /// A frame that lies in these pieces, which may end anywhere.
   segmenter(const virtio_net_hdr& header, std::span<const std::span<const std::byte>> pieces,
             segment_checksum checksums = segment_checksum::complete,
             link_layer layer = link_layer::ethernet) noexcept
       : frame_(pieces), checksums_(checksums) {
     open(header, layer);
   }
+  /// A frame in one piece.
   segmenter(const virtio_net_hdr& header, std::span<const std::byte> bytes,
             segment_checksum checksums = segment_checksum::complete,
             link_layer layer = link_layer::ethernet) noexcept

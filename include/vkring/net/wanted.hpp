@@ -18,25 +18,27 @@ enum class want : std::uint8_t { off, preferred, required };
 
 /// The same for both directions, or one for each: `tx` is what the application sends.
 struct directed_want {
-  want tx = want::off;
-  want rx = want::off;
+  want tx = want::off;  ///< from the application to the interface
+  want rx = want::off;  ///< from the interface to the application
 
   constexpr directed_want() noexcept = default;
+  /// The same for both.
   constexpr directed_want(want both) noexcept : tx(both), rx(both) {}  // NOLINT: meant to convert
+  /// One for each.
   constexpr directed_want(want to_send, want to_receive) noexcept : tx(to_send), rx(to_receive) {}
   friend constexpr bool operator==(const directed_want&, const directed_want&) noexcept = default;
 };
 
 /// Which offloads frames may ask for. As it is: everything that works.
 struct wanted_offloads {
-  directed_want csum = want::preferred;
-  directed_want tso4 = want::preferred;
-  directed_want tso6 = want::preferred;
-  directed_want ecn = want::preferred;
-  directed_want uso = want::preferred;  ///< over IPv4 and IPv6, which come together only
-  directed_want ufo = want::off;        ///< never to be had
-  directed_want udp_tunnel = want::preferred;
-  directed_want udp_tunnel_csum = want::preferred;
+  directed_want csum = want::preferred;        ///< partial checksums, which the others need
+  directed_want tso4 = want::preferred;        ///< TCP segments over IPv4
+  directed_want tso6 = want::preferred;        ///< TCP segments over IPv6
+  directed_want ecn = want::preferred;         ///< such segments with ECN
+  directed_want uso = want::preferred;         ///< over IPv4 and IPv6, which come together only
+  directed_want ufo = want::off;               ///< never to be had
+  directed_want udp_tunnel = want::preferred;  ///< segments within a UDP tunnel
+  directed_want udp_tunnel_csum = want::preferred;  ///< with a checksum in the outer UDP header
 
   /// Every offload, wanted that much.
   [[nodiscard]] static constexpr wanted_offloads all(want much) noexcept {
@@ -48,17 +50,17 @@ struct wanted_offloads {
 
 /// All that an application asks of an interface.
 struct wanted_features {
-  wanted_offloads offloads = {};
-  want mergeable = want::preferred;
-  want event_idx = want::preferred;
-  want indirect = want::preferred;
-  want in_order = want::off;
-  want packed = want::off;
-  want mq = want::preferred;
-  want mtu = want::preferred;
-  want status = want::preferred;
-  std::uint16_t queue_pairs = 1;
-  std::uint32_t queue_size = 256;     ///< descriptors of a receive ring
+  wanted_offloads offloads = {};     ///< for frames, in each direction
+  want mergeable = want::preferred;  ///< a received frame may lie in several buffers
+  want event_idx = want::preferred;  ///< an index, not a flag, says when to notify
+  want indirect = want::preferred;   ///< chains in tables of their own
+  want in_order = want::off;         ///< chains complete in the order in which they were added
+  want packed = want::off;           ///< packed rings instead of split ones
+  want mq = want::preferred;         ///< `queue_pairs` of them, where that is more than one
+  want mtu = want::preferred;      ///< the interface's MTU is the application's to know and to set
+  want status = want::preferred;   ///< to learn when the link goes up or down
+  std::uint16_t queue_pairs = 1;   ///< receive queues, and as many transmit queues
+  std::uint32_t queue_size = 256;  ///< descriptors of a receive ring
   std::uint32_t buffer_bytes = 2048;  ///< of each of its buffers, the frame header included
   std::uint16_t mtu_bytes = 0;        ///< the MTU to set, required then; 0: the TAP's own
 };
