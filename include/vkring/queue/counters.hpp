@@ -57,15 +57,18 @@ inline constexpr std::size_t drop_reasons =
 
 /// The statistics of one queue. One writer, the queue's thread; readable from any thread.
 struct queue_counters {
-  counter frames;            ///< sent or received
-  counter bytes;             ///< their payload
-  counter kicks;             ///< notifications sent to the device
-  counter kicks_suppressed;  ///< publications for which the device wanted none
-  counter starved;           ///< refills that found the source short of buffers
-  std::array<counter, drop_reasons> drops;
+  counter frames;                           ///< sent or received
+  counter bytes;                            ///< their payload
+  counter kicks;                            ///< notifications sent to the device
+  counter kicks_suppressed;                 ///< publications for which the device wanted none
+  counter starved;                          ///< refills that found the source short of buffers
+  std::array<counter, drop_reasons> drops;  ///< by `drop_reason`; those of a `header_fault` follow
 
+  /// @{
+  /// Counts a frame that was dropped for this reason.
   void drop(drop_reason reason) noexcept { drops[static_cast<std::size_t>(reason)].add(1); }
   void drop(header_fault fault) noexcept { drops[index_of(fault)].add(1); }
+  /// @}
   /// All drops together.
   [[nodiscard]] std::uint64_t dropped() const noexcept {
     std::uint64_t sum = 0;

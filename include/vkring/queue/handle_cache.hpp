@@ -22,7 +22,7 @@ namespace vkring::inline v0 {
 template <buffer_source Source, bool KeepsPlain = true>
 class handle_cache {
  public:
-  using handle = typename Source::handle;
+  using handle = typename Source::handle;  ///< of a buffer
 
   /// Takes `burst` handles at a time, and has room for `most` to come back at once. Keeps no more
   /// than `burst` and half of `most`: what one queue hoards, another one lacks.
@@ -32,6 +32,7 @@ class handle_cache {
         burst_(burst),
         most_(most),
         keep_(burst + most / 2) {}
+  /// Leaves `other` without handles.
   handle_cache(handle_cache&& other) noexcept
       : source_(other.source_),
         handles_(std::move(other.handles_)),
@@ -80,6 +81,7 @@ class handle_cache {
   [[nodiscard]] std::size_t burst() const noexcept { return burst_; }
   /// The most handles that can be added after one `space`.
   [[nodiscard]] std::size_t most() const noexcept { return most_; }
+  /// Where they come from and go back to.
   [[nodiscard]] Source& source() const noexcept { return *source_; }
 
  private:

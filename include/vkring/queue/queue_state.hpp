@@ -18,13 +18,15 @@ namespace vkring::inline v0 {
 /// A buffer in flight: its number in the source, and whether the header in front of it is known to
 /// be zero.
 struct buffer_state {
-  std::uint32_t number = 0;
-  bool plain = false;
+  std::uint32_t number = 0;  ///< as `Source::number_of` counts
+  bool plain = false;        ///< the header is known to be zero
 
+  /// The state of the buffer `h`.
   template <shareable_source Source>
   [[nodiscard]] static buffer_state of(const Source& source, typename Source::handle h) noexcept {
     return {source.number_of(Source::with_plain_header(h, false)), Source::plain_header(h)};
   }
+  /// The same buffer, in a source of the same shape.
   template <shareable_source Source>
   [[nodiscard]] typename Source::handle in(const Source& source) const noexcept {
     return Source::with_plain_header(source.handle_of(number), plain);
@@ -33,10 +35,10 @@ struct buffer_state {
 
 /// The private state of a queue that is at rest, its stock of free buffers being with the source.
 struct queue_state {
-  driver_state ring;
+  driver_state ring;                  ///< its driver side
   std::vector<std::uint16_t> counts;  ///< buffers of each chain in flight, as in `ring.chains`
   std::vector<buffer_state> buffers;  ///< of all these chains, one after the other
-  queue_counters counters;
+  queue_counters counters;            ///< as far as it has counted
 };
 
 /// What no queue on a source of that many buffers can ever have had as its state, but for the

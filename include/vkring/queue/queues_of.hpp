@@ -13,12 +13,15 @@ namespace vkring::inline v0 {
 /// something else to their owner. What the tokens of the rings are belongs to it.
 template <buffer_source Source>
 struct queues_of {
+  /// @{
+  /// What a ring carries with each chain, and the queue on top of it.
   using tx_token_type = tx_token;
   using rx_token_type = typename Source::handle;
   template <driver_queue Ring, std::invocable Notify>
   using tx = tx_queue<Ring, Source, Notify>;
   template <driver_queue Ring, std::invocable Notify>
   using rx = rx_queue<Ring, Source, Notify>;
+  /// @}
 };
 
 }  // namespace vkring::inline v0

@@ -31,8 +31,8 @@ namespace vkring::inline v0 {
 template <driver_queue Ring, buffer_source Source, std::invocable Notify>
 class rx_queue {
  public:
-  using frame = basic_frame<Source>;
-  using handle = typename Source::handle;
+  using frame = basic_frame<Source>;       ///< what is received
+  using handle = typename Source::handle;  ///< of a buffer; what the ring carries with each chain
   static_assert(std::same_as<typename Ring::token_type, handle>);
 
   /// The most bytes that a device may write to a buffer: what the ring is constructed with.
@@ -53,6 +53,7 @@ class rx_queue {
       : rx_queue(std::move(ring), source, rules, std::move(notify)) {
     counters_ = from.counters;
   }
+  /// The tokens of the chains that are in flight in `from`, for the ring. Allocation: the list.
   [[nodiscard]] static std::vector<handle> tokens(const queue_state& from, const Source& source)
     requires shareable_source<Source>
   {
@@ -114,6 +115,7 @@ class rx_queue {
     if (ring_.room() != 0) refill();
     return ring_.enable_call();
   }
+  /// No calls from now on; one may still come.
   void disable_call() noexcept { ring_.disable_call(); }
 
   /// After the device has stopped serving the ring: every buffer in flight goes to its source.
@@ -141,8 +143,10 @@ class rx_queue {
     return now;
   }
 
+  /// Since the queue was made, or since that which it goes on with.
   [[nodiscard]] const queue_counters& counters() const noexcept { return counters_; }
-  [[nodiscard]] const Ring& ring() const noexcept { return ring_; }
+  [[nodiscard]] const Ring& ring() const noexcept { return ring_; }  ///< the driver side below
+  /// What frames have to be like.
   [[nodiscard]] const frame_rules& rules() const noexcept { return rules_; }
 
  private:

@@ -21,6 +21,7 @@ class slot_frame {
  public:
   /// The frame's bytes; where there is no frame yet, none.
   [[nodiscard]] std::span<std::byte> payload() const noexcept { return {payload_, size()}; }
+  /// Bytes of payload.
   [[nodiscard]] std::uint32_t size() const noexcept { return static_cast<std::uint32_t>(extent_); }
   /// All bytes of the buffer, for the frame that is going to be in it.
   [[nodiscard]] std::span<std::byte> buffer() const noexcept { return {payload_, capacity_}; }

@@ -14,18 +14,21 @@ namespace vkring::inline v0 {
 
 /// A drop reason and how many frames it took.
 struct drop_count {
-  std::string_view reason;
-  std::uint64_t frames;
+  std::string_view reason;  ///< by its name: `too_short`
+  std::uint64_t frames;     ///< that it took, 1 at least
 };
 
 /// What a queue had counted. Only reasons that took frames are listed.
 struct queue_statistics {
+  /// @{
+  /// As in `queue_counters`, at one moment for each.
   std::uint64_t packets = 0;
   std::uint64_t bytes = 0;
   std::uint64_t kicks = 0;
   std::uint64_t kicks_suppressed = 0;
   std::uint64_t starved = 0;
   std::vector<drop_count> drops;
+  /// @}
 };
 
 /// Reads the counters of a queue. From any thread. Allocation: the list.

@@ -26,13 +26,13 @@ namespace vkring::inline v0 {
 /// A piece of memory that no source owns, to be sent from where it lies.
 struct segment {
   std::uint64_t address;  ///< as the device knows it: `memory_table::guest_of`
-  std::uint32_t length;
+  std::uint32_t length;   ///< bytes
 };
 
 /// What travels through a tx ring with each chain: the handle of its one buffer; or, with bit 1 set,
 /// the number of an entry in the queue's list of the chains that are more than that.
 struct tx_token {
-  std::uint64_t bits;
+  std::uint64_t bits;  ///< a handle, or the number from bit 2 on
 };
 
 /// One transmit queue: the driver side of a virtqueue, a source of buffers and a way to kick.
@@ -42,8 +42,8 @@ struct tx_token {
 template <driver_queue Ring, buffer_source Source, std::invocable Notify>
 class tx_queue {
  public:
-  using frame = basic_frame<Source>;
-  using handle = typename Source::handle;
+  using frame = basic_frame<Source>;       ///< what is sent
+  using handle = typename Source::handle;  ///< of a buffer
   static_assert(std::same_as<typename Ring::token_type, tx_token> && sizeof(handle) == 8);
 
   /// `notify` kicks the device. `source` outlives the queue.
@@ -75,6 +75,7 @@ class tx_queue {
       at += count;
     }
   }
+  /// The tokens of the chains that are in flight in `from`, for the ring. Allocation: the list.
   [[nodiscard]] static std::vector<tx_token> tokens(const queue_state& from, const Source& source)
     requires shareable_source<Source>
   {
@@ -178,6 +179,7 @@ class tx_queue {
   [[nodiscard]] notification enable_call() noexcept {
     return ring_.enable_call(ring_.in_flight() / 2);
   }
+  /// No calls from now on; one may still come.
   void disable_call() noexcept { ring_.disable_call(); }
 
   /// After the device has stopped serving the ring: every buffer in flight goes to its source, every
@@ -224,8 +226,10 @@ class tx_queue {
     return now;
   }
 
+  /// Since the queue was made, or since that which it goes on with.
   [[nodiscard]] const queue_counters& counters() const noexcept { return counters_; }
-  [[nodiscard]] const Ring& ring() const noexcept { return ring_; }
+  [[nodiscard]] const Ring& ring() const noexcept { return ring_; }  ///< the driver side below
+  /// What frames have to be like.
   [[nodiscard]] const frame_rules& rules() const noexcept { return rules_; }
 
  private:
