@@ -13,8 +13,8 @@ namespace vkring::inline v0 {
 
 /// One buffer of a chain on the driver side: what one descriptor says.
 struct chain_buffer {
-  std::uint64_t address = 0;  ///< as the device knows it (guest-physical)
-  std::uint32_t length = 0;
+  std::uint64_t address = 0;     ///< as the device knows it (guest-physical)
+  std::uint32_t length = 0;      ///< bytes
   bool device_writable = false;  ///< all readable buffers of a chain come before the writable ones
 };
 
@@ -23,7 +23,7 @@ template <class Token>
 struct burst_buffer {
   std::uint64_t address;  ///< as the device knows it (guest-physical)
   std::uint64_t length;   ///< below 2^32; in 64 bits, as the descriptor is written
-  Token token;
+  Token token;            ///< what comes back with the chain
 };
 
 /// A chain on the device side: checked, translated, ready to be read and written.
@@ -31,9 +31,9 @@ struct burst_buffer {
 /// A descriptor that spans several regions of the address space is several pieces. The pieces are
 /// valid while the sink runs; the memory behind them until the head is pushed as used.
 struct device_chain {
-  std::uint16_t head = 0;
-  std::span<const std::span<std::byte>> readable;
-  std::span<const std::span<std::byte>> writable;
+  std::uint16_t head = 0;                          ///< of the chain: what `push` takes back
+  std::span<const std::span<std::byte>> readable;  ///< what the driver sends
+  std::span<const std::span<std::byte>> writable;  ///< what the driver wants to be filled
 };
 
 /// The most pieces that the device side accepts in one chain; the kernel's vhost has the same bound
@@ -48,6 +48,7 @@ struct indirect_tables {
   std::uint16_t entries =
       0;  ///< 0: no tables, a chain of several buffers takes several descriptors
 
+  /// Bytes that the tables of a ring of that size take.
   [[nodiscard]] static constexpr std::size_t bytes(std::uint16_t ring_size,
                                                    std::uint16_t entries) noexcept {
     return std::size_t{ring_size} * entries * descriptor_bytes;

@@ -19,11 +19,14 @@ namespace vkring::inline v0 {
 template <address_space AddressSpace>
 class chain_collector {
  public:
+  /// `space` is where addresses are looked up.
   explicit chain_collector(AddressSpace space)
       : space_(std::move(space)), pieces_(max_chain_pieces) {}
 
+  /// To be used by nobody else meanwhile.
   [[nodiscard]] AddressSpace& space() noexcept { return space_; }
 
+  /// What the device is going to do with a buffer of that kind.
   [[nodiscard]] static constexpr memory_access direction(bool writable) noexcept {
     return writable ? memory_access::write : memory_access::read;
   }
@@ -85,6 +88,7 @@ class chain_collector {
   }
   /// What is wrong with the chain that was refused last, and the value that gave it away.
   [[nodiscard]] ring_fault fault() const noexcept { return fault_; }
+  /// An index, id, length or address.
   [[nodiscard]] std::uint64_t value() const noexcept { return value_; }
 
   /// The chain as collected, valid until the next `begin`.

@@ -19,6 +19,7 @@ namespace vkring::inline v0 {
 /// Thread-safety: one thread. Allocation: in the constructor only.
 class descriptor_ledger {
  public:
+  /// For a ring of `size` entries; to be started by `restart` or `restore`.
   explicit descriptor_ledger(std::uint16_t size) : entries_(size) {}
 
   /// Starts anew: from position `used` on `busy` chains of one descriptor each, the rest free.

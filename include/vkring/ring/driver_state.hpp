@@ -19,17 +19,17 @@ namespace vkring::inline v0 {
 
 /// The private state of a driver side that is at rest, but for the tokens of its chains.
 struct driver_state {
-  ring_mode mode = ring_mode::fast;
+  ring_mode mode = ring_mode::fast;   ///< in which it goes on
   ring_index used;                    ///< the next position to reclaim
   /// Packed: the next descriptor that the driver side looks at for a used one, like
   /// `ring_options::start`; and the next one of the device side, which a split ring shows itself.
   ring_index driver_at{};
-  ring_index device_at{};
+  ring_index device_at{};             ///< see `driver_at`
   std::uint16_t batch_left = 0;       ///< in-order: chains of a used batch still to be reclaimed
   std::uint32_t batch_written = 0;    ///< and what was written to the last of them
   std::uint16_t until_fast = 0;       ///< general mode: chains that have yet to pay for the switches
   std::uint64_t general_entries = 0;  ///< how often fast mode was left, and entered again
-  std::uint64_t fast_entries = 0;
+  std::uint64_t fast_entries = 0;     ///< see `general_entries`
   /// Descriptors of each chain in flight; 1 in fast mode, where the oldest comes first.
   std::vector<std::uint16_t> chains;
   /// General mode: the descriptors of these chains, one chain after the other, then those that are

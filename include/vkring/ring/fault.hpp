@@ -97,10 +97,11 @@ enum class ring_fault : std::uint8_t {
 
 /// A fault, where it was met and the value that gave it away.
 struct ring_breach {
-  ring_fault fault = ring_fault::none;
-  std::uint16_t position = 0;  ///< the ring index, or the head of the chain, at fault
-  std::uint64_t value = 0;     ///< the offending index, id, length or address
+  ring_fault fault = ring_fault::none;  ///< by name
+  std::uint16_t position = 0;           ///< the ring index, or the head of the chain, at fault
+  std::uint64_t value = 0;              ///< the offending index, id, length or address
 
+  /// Whether there is a fault.
   explicit operator bool() const noexcept { return fault != ring_fault::none; }
 };
 

@@ -19,6 +19,7 @@ namespace vkring::inline v0 {
 /// Thread-safety: one thread. Allocation: in the constructor only.
 class id_ledger {
  public:
+  /// For a ring of `size` entries; with `in_order` ids are taken in order, too.
   id_ledger(std::uint16_t size, bool in_order) : in_order_(in_order), entries_(size) {}
 
   /// Starts anew: from descriptor `first` on `busy` chains of one descriptor each, the rest free.

@@ -15,9 +15,10 @@ namespace vkring::inline v0 {
 class ring_index {
  public:
   constexpr ring_index() noexcept = default;
-  constexpr explicit ring_index(std::uint32_t value) noexcept
+  constexpr explicit ring_index(std::uint32_t value) noexcept  ///< modulo 65536
       : value_(static_cast<std::uint16_t>(value)) {}
 
+  /// From 0 to 65535.
   [[nodiscard]] constexpr std::uint16_t value() const noexcept { return value_; }
 
   /// The entry that this position falls on in a ring of `mask + 1` entries.
@@ -25,10 +26,12 @@ class ring_index {
     return value_ & mask;
   }
 
+  /// Goes on by `n`.
   constexpr ring_index& operator+=(std::uint32_t n) noexcept {
     value_ = static_cast<std::uint16_t>(value_ + n);
     return *this;
   }
+  /// The index `n` further on.
   friend constexpr ring_index operator+(ring_index index, std::uint32_t n) noexcept {
     return index += n;
   }

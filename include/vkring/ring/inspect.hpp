@@ -20,11 +20,11 @@ namespace vkring::inline v0 {
 
 /// A descriptor as it lay in memory.
 struct descriptor_snapshot {
-  std::uint16_t index = 0;  ///< in the ring or in its table
-  std::uint64_t address = 0;
-  std::uint32_t length = 0;
-  std::uint16_t flags = 0;
-  std::uint16_t next = 0;
+  std::uint16_t index = 0;    ///< in the ring or in its table
+  std::uint64_t address = 0;  ///< of the buffer, as the device knows it
+  std::uint32_t length = 0;   ///< bytes
+  std::uint16_t flags = 0;    ///< of `descriptor_flag`
+  std::uint16_t next = 0;     ///< the descriptor that follows, if the flags say so
 };
 
 /// A chain as it lay in memory; the other side may have written anything there.
@@ -39,19 +39,22 @@ struct chain_snapshot {
     table_unreadable,  ///< a table at an address that could not be looked up
   };
 
-  std::uint16_t head = 0;
+  std::uint16_t head = 0;  ///< the first descriptor, by which the chain is known
   std::vector<descriptor_snapshot> descriptors;  ///< in the ring
   std::vector<descriptor_snapshot> table;        ///< in the table that the last of them points to
-  stop end = stop::complete;
+  stop end = stop::complete;                     ///< why there is no more of it
 };
 
 /// A split ring: the words in shared memory, the positions of the side that was asked, and chains.
 struct ring_snapshot {
-  std::uint16_t size = 0;
-  bool driver = false;  ///< which side was asked
+  std::uint16_t size = 0;  ///< entries
+  bool driver = false;     ///< which side was asked
 
+  /// @{
+  /// The words of the ring as they lay there, of `avail` the driver's, of `used` the device's.
   std::uint16_t avail_flags = 0, avail_index = 0, used_event = 0;
   std::uint16_t used_flags = 0, used_index = 0, avail_event = 0;
+  /// @}
 
   std::uint16_t avail_position = 0;   ///< next to add, or to pop
   std::uint16_t used_position = 0;    ///< next to reclaim, or to push
@@ -60,21 +63,22 @@ struct ring_snapshot {
   ring_mode mode = ring_mode::fast;   ///< driver side only
   std::uint64_t general_entries = 0;  ///< driver side only
 
-  ring_breach breach;
+  ring_breach breach;  ///< what the other side did wrong, if it did
   std::optional<chain_snapshot>
       offender;                        ///< the chain that the breach is about, where there is one
   std::vector<chain_snapshot> chains;  ///< driver: in flight; device: to be popped
-  std::size_t chains_left_out = 0;
+  std::size_t chains_left_out = 0;     ///< beyond the limit that was asked for
 };
 
 /// How much of a ring to look at.
 struct inspect_limits {
-  std::size_t chains = 16;
+  std::size_t chains = 16;       ///< as many as that
   std::size_t descriptors = 32;  ///< of each chain, and as many of its table
 };
 
 /// Looks no table up: what `inspect` does unless it is told how.
 struct no_lookup {
+  /// Finds nothing.
   [[nodiscard]] static std::span<std::byte> translate(std::uint64_t, std::uint32_t,
                                                       memory_access) noexcept {
     return {};
@@ -83,9 +87,10 @@ struct no_lookup {
 
 /// Looks up the tables of a driver side, for a ring of `size` entries.
 struct table_lookup {
-  indirect_tables tables;
-  std::uint16_t size = 0;
+  indirect_tables tables;  ///< where they lie
+  std::uint16_t size = 0;  ///< entries
 
+  /// The piece of a table; empty outside all of them.
   [[nodiscard]] std::span<std::byte> translate(std::uint64_t address, std::uint32_t length,
                                                memory_access) const noexcept {
     const std::uint64_t bytes = indirect_tables::bytes(size, tables.entries);

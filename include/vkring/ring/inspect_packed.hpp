@@ -21,31 +21,34 @@ struct packed_descriptor_snapshot {
   /// What its flags say in the lap of the side that was asked.
   enum class state : std::uint8_t { available, used, neither };
 
-  std::uint16_t index = 0;
-  std::uint64_t address = 0;
-  std::uint32_t length = 0;
-  std::uint16_t id = 0;
-  std::uint16_t flags = 0;
-  state is = state::neither;
+  std::uint16_t index = 0;    ///< in the ring
+  std::uint64_t address = 0;  ///< of the buffer, as the device knows it
+  std::uint32_t length = 0;   ///< bytes
+  std::uint16_t id = 0;       ///< of the chain
+  std::uint16_t flags = 0;    ///< of `descriptor_flag`, and the two that say whose it is
+  state is = state::neither;  ///< read off the flags
 };
 
 /// A packed ring: the words in shared memory, and the positions of the side that was asked.
 struct packed_snapshot {
-  std::uint16_t size = 0;
-  bool driver = false;  ///< which side was asked
+  std::uint16_t size = 0;  ///< entries
+  bool driver = false;     ///< which side was asked
 
-  std::uint32_t driver_event = 0, device_event = 0;  ///< {flags, position}, see `packed_event`
-  packed_position next_available;                    ///< to be added, or popped
-  packed_position next_used;                         ///< to be reclaimed, or pushed
-  std::uint16_t out = 0;                             ///< descriptors between them
-  ring_mode mode = ring_mode::fast;                  ///< driver side only
-  std::uint64_t general_entries = 0;                 ///< driver side only
+  /// @{
+  /// {flags, position}, see `packed_event`.
+  std::uint32_t driver_event = 0, device_event = 0;
+  /// @}
+  packed_position next_available;     ///< to be added, or popped
+  packed_position next_used;          ///< to be reclaimed, or pushed
+  std::uint16_t out = 0;              ///< descriptors between them
+  ring_mode mode = ring_mode::fast;   ///< driver side only
+  std::uint64_t general_entries = 0;  ///< driver side only
 
-  ring_breach breach;
+  ring_breach breach;  ///< what the other side did wrong, if it did
   /// Driver: those from `next_used` up to `next_available`. Device: from there on, as long as they are
   /// available.
   std::vector<packed_descriptor_snapshot> descriptors;
-  std::size_t descriptors_left_out = 0;
+  std::size_t descriptors_left_out = 0;  ///< beyond the limit that was asked for
 };
 
 namespace detail {

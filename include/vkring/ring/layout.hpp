@@ -18,11 +18,11 @@ class packed_ring;
 
 /// The split virtqueue, virtio 1.3 section 2.7.
 struct split {
-  using ring_type = split_ring;
+  using ring_type = split_ring;  ///< where its parts lie
 };
 /// The packed virtqueue, virtio 1.3 section 2.8.
 struct packed {
-  using ring_type = packed_ring;
+  using ring_type = packed_ring;  ///< where its parts lie
 };
 
 struct driver_side {};  ///< makes buffers available: the application's side of a `device`
@@ -41,9 +41,11 @@ inline constexpr std::uint16_t suppress_notification = 1;
 /// A descriptor, virtio 1.3 section 2.7.5: an address, and {le32 length, le16 flags, le16 next} as
 /// the one 64-bit word that they are stored with and read as.
 struct split_descriptor {
-  std::uint64_t address;
-  std::uint64_t rest;
+  std::uint64_t address;  ///< of the buffer, as the device knows it
+  std::uint64_t rest;     ///< the other three, packed
 
+  /// @{
+  /// From the fields to the word `rest`, and back.
   [[nodiscard]] static constexpr std::uint64_t pack(std::uint64_t length, std::uint16_t flags,
                                                     std::uint16_t next = 0) noexcept {
     return length | std::uint64_t{flags} << 32 | std::uint64_t{next} << 48;
@@ -57,13 +59,14 @@ struct split_descriptor {
   [[nodiscard]] static constexpr std::uint16_t next(std::uint64_t rest) noexcept {
     return static_cast<std::uint16_t>(rest >> 48);
   }
+  /// @}
 };
 static_assert(sizeof(split_descriptor) == 16);
 
 /// A used element, virtio 1.3 section 2.7.8.
 struct used_element {
-  std::uint32_t id;
-  std::uint32_t length;
+  std::uint32_t id;      ///< the first descriptor of the chain
+  std::uint32_t length;  ///< bytes that the device wrote into it
 };
 static_assert(sizeof(used_element) == 8);
 
@@ -84,8 +87,9 @@ struct ring_options {
 /// that what the driver writes and what the device writes never share one.
 class split_ring {
  public:
+  /// Bytes, of each part and of the whole block.
   static constexpr std::size_t alignment = 128;
-  static constexpr std::uint32_t max_size = 32768;
+  static constexpr std::uint32_t max_size = 32768;  ///< entries
 
   split_ring() noexcept = default;
 
@@ -104,12 +108,15 @@ class split_ring {
                 "a split ring needs a power of two from 1 to 32768");
   }
 
+  /// @{
+  /// Where the available and the used ring begin in a block of `place`.
   [[nodiscard]] static constexpr std::size_t avail_offset(std::uint16_t size) noexcept {
     return align_up(std::size_t{size} * sizeof(split_descriptor));
   }
   [[nodiscard]] static constexpr std::size_t used_offset(std::uint16_t size) noexcept {
     return avail_offset(size) + align_up(6 + std::size_t{size} * 2);
   }
+  /// @}
   /// Bytes of one block that holds the whole ring.
   [[nodiscard]] static constexpr std::size_t bytes(std::uint16_t size) noexcept {
     return used_offset(size) + align_up(6 + std::size_t{size} * sizeof(used_element));
@@ -120,20 +127,27 @@ class split_ring {
             size};
   }
 
-  [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
+  [[nodiscard]] std::uint16_t size() const noexcept { return size_; }  ///< entries
+  /// `size()` of them.
   [[nodiscard]] split_descriptor* descriptors() const noexcept { return descriptors_; }
 
+  /// @{
+  /// `avail.flags`, `avail.idx` and `avail.ring`, which the driver writes.
   [[nodiscard]] std::uint16_t& avail_flags() const noexcept { return avail_[0]; }
   [[nodiscard]] std::uint16_t& avail_index() const noexcept { return avail_[1]; }
   [[nodiscard]] std::uint16_t* avail_entries() const noexcept { return avail_ + 2; }
+  /// @}
   /// Where the driver says from which used index on it wants a call.
   [[nodiscard]] std::uint16_t& used_event() const noexcept { return avail_[2 + size_]; }
 
+  /// @{
+  /// `used.flags`, `used.idx` and `used.ring`, which the device writes.
   [[nodiscard]] std::uint16_t& used_flags() const noexcept { return used_word(0); }
   [[nodiscard]] std::uint16_t& used_index() const noexcept { return used_word(2); }
   [[nodiscard]] used_element* used_elements() const noexcept {
     return reinterpret_cast<used_element*>(used_ + 4);
   }
+  /// @}
   /// Where the device says from which avail index on it wants a kick.
   [[nodiscard]] std::uint16_t& avail_event() const noexcept {
     return used_word(4 + std::size_t{size_} * sizeof(used_element));

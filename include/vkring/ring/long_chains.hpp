@@ -16,10 +16,12 @@ namespace vkring::inline v0 {
 /// Thread-safety: one thread. Allocation: in the constructor only.
 class long_chains {
  public:
+  /// None yet, on a ring of `size` descriptors.
   explicit long_chains(std::uint16_t size) : size_(size), entries_(size) {}
 
   /// How many there are.
   [[nodiscard]] std::uint16_t count() const noexcept { return count_; }
+  /// Whether the chain with this id is in here: has more than one descriptor.
   [[nodiscard]] bool contains(std::uint16_t id) const noexcept { return entries_[id].length != 0; }
   /// A chain of `length` descriptors from `first` on; its id is below the size and not in here.
   void add(std::uint16_t id, std::uint16_t first, std::uint16_t length) noexcept {
@@ -49,6 +51,7 @@ class long_chains {
   std::uint16_t remove_from(std::uint16_t slot) noexcept {
     return entries_[slot].starts == none ? std::uint16_t{1} : remove(entries_[slot].starts);
   }
+  /// See `remove_from`.
   std::uint16_t remove_to(std::uint16_t slot) noexcept {
     return entries_[slot].ends == none ? std::uint16_t{1} : remove(entries_[slot].ends);
   }

@@ -24,14 +24,16 @@ class mode_switch {
     fast_entries_.add(fast_entries);
   }
 
-  [[nodiscard]] ring_mode mode() const noexcept { return mode_; }
+  [[nodiscard]] ring_mode mode() const noexcept { return mode_; }  ///< in which the queue is
+  /// In fast mode.
   [[nodiscard]] bool is_fast() const noexcept { return mode_ == ring_mode::fast; }
   /// How often general mode was entered, and fast mode again.
   [[nodiscard]] std::uint64_t general_entries() const noexcept { return general_entries_.value(); }
+  /// See `general_entries`.
   [[nodiscard]] std::uint64_t fast_entries() const noexcept { return fast_entries_.value(); }
   /// General mode: chains that have yet to pay for the switches.
   [[nodiscard]] std::uint16_t until_fast() const noexcept { return until_fast_; }
-  [[nodiscard]] bool is_paid() const noexcept { return until_fast_ == 0; }
+  [[nodiscard]] bool is_paid() const noexcept { return until_fast_ == 0; }  ///< nothing left to pay
 
   /// Leaves fast mode, on a ring of `size` entries.
   void leave_fast(std::uint16_t size) noexcept {
@@ -42,6 +44,7 @@ class mode_switch {
   void pay() noexcept {
     if (until_fast_ != 0) --until_fast_;
   }
+  /// Goes back to fast mode.
   void enter_fast() noexcept {
     mode_ = ring_mode::fast;
     fast_entries_.add(1);

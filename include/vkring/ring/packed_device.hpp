@@ -32,7 +32,7 @@ namespace vkring::inline v0 {
 template <address_space AddressSpace, class Access>
 class virtqueue<packed, device_side, AddressSpace, Access> {
  public:
-  using layout_type = packed;
+  using layout_type = packed;  ///< of the ring that is served
 
   /// Serves `ring`, whose memory the driver side has initialised.
   virtqueue(const packed_ring& ring, const ring_options& options, AddressSpace space)
@@ -46,11 +46,12 @@ class virtqueue<packed, device_side, AddressSpace, Access> {
         long_chains_(options.size),
         chain_(std::move(space)) {}
 
-  [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
+  [[nodiscard]] std::uint16_t size() const noexcept { return size_; }  ///< descriptors in the ring
   /// What the driver did wrong, if it did. A broken queue has nothing available. From any thread.
   [[nodiscard]] ring_breach breach() const noexcept { return breach_.get(); }
   /// The next descriptor to pop and the next to push: what a stopped device is resumed at.
   [[nodiscard]] packed_position next_available() const noexcept { return next_; }
+  /// See `next_available`.
   [[nodiscard]] packed_position next_used() const noexcept { return next_used_; }
   /// Descriptors of chains that were popped and not pushed.
   [[nodiscard]] std::uint16_t out() const noexcept { return out_; }

@@ -17,16 +17,19 @@ namespace vkring::inline v0 {
 /// A descriptor, virtio 1.3 section 2.8.13: an address, and {le32 length, le16 id, le16 flags} as the
 /// one 64-bit word that it is stored with and read as. Both sides write that word in turn.
 struct packed_descriptor {
-  std::uint64_t address;
-  std::uint64_t rest;
+  std::uint64_t address;  ///< of the buffer, as the device knows it
+  std::uint64_t rest;     ///< the other three, packed
 
   /// Flags beside those of `descriptor_flag`, virtio 1.3 section 2.8.1.
   static constexpr std::uint16_t avail_flag = 0x0080;
+  /// Like `avail_flag` or unlike, by whether it was used in this lap.
   static constexpr std::uint16_t used_flag = 0x8000;
 
   /// What to add to `rest` for the next higher id.
   static constexpr std::uint64_t next_id = std::uint64_t{1} << 32;
 
+  /// @{
+  /// From the fields to the word `rest`, and back.
   [[nodiscard]] static constexpr std::uint64_t pack(std::uint64_t length, std::uint64_t id,
                                                     std::uint16_t flags) noexcept {
     return length | id << 32 | std::uint64_t{flags} << 48;
@@ -40,6 +43,7 @@ struct packed_descriptor {
   [[nodiscard]] static constexpr std::uint16_t flags(std::uint64_t rest) noexcept {
     return static_cast<std::uint16_t>(rest >> 48);
   }
+  /// @}
 };
 static_assert(sizeof(packed_descriptor) == 16);
 
@@ -51,22 +55,27 @@ static_assert(sizeof(packed_descriptor) == 16);
 class packed_position {
  public:
   constexpr packed_position() noexcept = default;
+  /// Where `start` is, as in `ring_options::start`, on a ring of `size` descriptors.
   constexpr packed_position(ring_index start, std::uint16_t size) noexcept
       : slot_(start.value() % size), used_(start.value() / size % 2 == 0 ? both : 0) {}
 
   /// The first descriptor of a lap.
   constexpr explicit packed_position(bool wrap) noexcept : used_(wrap ? both : 0) {}
 
+  /// The descriptor, below the ring's size.
   [[nodiscard]] constexpr std::uint16_t slot() const noexcept { return slot_; }
-  [[nodiscard]] constexpr bool wrap() const noexcept { return used_ != 0; }
+  [[nodiscard]] constexpr bool wrap() const noexcept { return used_ != 0; }  ///< the wrap counter
   /// What marks a descriptor here as available, and as used.
   [[nodiscard]] constexpr std::uint16_t available() const noexcept {
     return used_ ^ packed_descriptor::used_flag;
   }
+  /// See `available`.
   [[nodiscard]] constexpr std::uint16_t used() const noexcept { return used_; }
+  /// Whether the driver made the descriptor here available in this lap, going by its word.
   [[nodiscard]] constexpr bool is_available(std::uint64_t rest) const noexcept {
     return (packed_descriptor::flags(rest) & both) == available();
   }
+  /// Whether the device used it in this lap.
   [[nodiscard]] constexpr bool is_used(std::uint64_t rest) const noexcept {
     return (packed_descriptor::flags(rest) & both) == used();
   }
@@ -97,6 +106,7 @@ class packed_position {
     }
     slot_ = static_cast<std::uint16_t>(from - n);
   }
+  /// The position `n` descriptors further on, at most a lap.
   [[nodiscard]] constexpr packed_position plus(std::uint32_t n, std::uint16_t size) const noexcept {
     packed_position to = *this;
     to.advance(n, size);
@@ -129,6 +139,7 @@ class packed_position {
 struct packed_event {
   enum : std::uint16_t { enable = 0, disable = 1, at_descriptor = 2 };
 
+  /// The word with these fields.
   [[nodiscard]] static constexpr std::uint32_t pack(std::uint16_t position,
                                                     std::uint16_t flags) noexcept {
     return position | std::uint32_t{flags} << 16;
@@ -156,8 +167,9 @@ struct packed_event {
 /// A view: owns nothing. `place` lays the parts out in one block, each on a line pair of its own.
 class packed_ring {
  public:
+  /// Bytes, of each part and of the whole block.
   static constexpr std::size_t alignment = 128;
-  static constexpr std::uint32_t max_size = 32768;
+  static constexpr std::uint32_t max_size = 32768;  ///< descriptors
 
   packed_ring() noexcept = default;
 
@@ -177,6 +189,8 @@ class packed_ring {
                 "a packed ring has 1 to 32768 entries");
   }
 
+  /// @{
+  /// Where the event structures begin in a block of `place`.
   [[nodiscard]] static constexpr std::size_t driver_event_offset(std::uint16_t size) noexcept {
     const std::size_t end = std::size_t{size} * sizeof(packed_descriptor);
     return (end + alignment - 1) / alignment * alignment;
@@ -184,6 +198,7 @@ class packed_ring {
   [[nodiscard]] static constexpr std::size_t device_event_offset(std::uint16_t size) noexcept {
     return driver_event_offset(size) + alignment;
   }
+  /// @}
   /// Bytes of one block that holds the whole ring.
   [[nodiscard]] static constexpr std::size_t bytes(std::uint16_t size) noexcept {
     return device_event_offset(size) + alignment;
@@ -194,7 +209,8 @@ class packed_ring {
             block.data() + device_event_offset(size), size};
   }
 
-  [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
+  [[nodiscard]] std::uint16_t size() const noexcept { return size_; }  ///< descriptors
+  /// `size()` of them.
   [[nodiscard]] packed_descriptor* descriptors() const noexcept { return descriptors_; }
   /// Where the driver says from which used descriptor on it wants a call.
   [[nodiscard]] std::uint32_t& driver_event() const noexcept { return *driver_event_; }

@@ -15,6 +15,7 @@ namespace vkring::inline v0 {
 /// Both sides do it this way. Thread-safety: one thread.
 class packed_unpublished {
  public:
+  /// Nothing is kept back yet; `start` is where the side begins.
   explicit packed_unpublished(packed_position start) noexcept : first_(start) {}
 
   /// Nothing is kept back by a side that goes on at `next`.
@@ -23,6 +24,7 @@ class packed_unpublished {
   [[nodiscard]] packed_position first() const noexcept { return first_; }
   /// The word that is kept back.
   [[nodiscard]] std::uint64_t first_rest() const noexcept { return first_rest_; }
+  /// Keeps back the word of the first new descriptor.
   void keep(std::uint64_t rest) noexcept { first_rest_ = rest; }
 
   /// All before `next` is about to be shown. With `counted`, `take_untold` will count it.

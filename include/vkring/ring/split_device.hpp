@@ -25,7 +25,7 @@ namespace vkring::inline v0 {
 template <address_space AddressSpace, class Access>
 class virtqueue<split, device_side, AddressSpace, Access> {
  public:
-  using layout_type = split;
+  using layout_type = split;  ///< of the ring that is served
 
   /// Serves `ring`, whose memory the driver side has initialised.
   virtqueue(const split_ring& ring, const ring_options& options, AddressSpace space)
@@ -41,11 +41,12 @@ class virtqueue<split, device_side, AddressSpace, Access> {
         call_checked_(options.start),
         chain_(std::move(space)) {}
 
-  [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
+  [[nodiscard]] std::uint16_t size() const noexcept { return size_; }  ///< entries of the ring
   /// What the driver did wrong, if it did. A broken queue has nothing available. From any thread.
   [[nodiscard]] ring_breach breach() const noexcept { return breach_.get(); }
   /// The next position to pop and the next to push: what a stopped device is resumed at.
   [[nodiscard]] ring_index avail_position() const noexcept { return avail_; }
+  /// See `avail_position`.
   [[nodiscard]] ring_index used_position() const noexcept { return used_; }
 
   /// How many chains wait, looking at the driver's index only if fewer than `enough` are known of.
