@@ -37,12 +37,17 @@ class worker_health {
  public:
   /// What the application's side of each ring did wrong, if it did.
   [[nodiscard]] ring_breach tx_breach() const noexcept { return tx_.get(); }
+  /// See `tx_breach`.
   [[nodiscard]] ring_breach rx_breach() const noexcept { return rx_.get(); }
   /// Whether the interface has been deleted.
   [[nodiscard]] bool tap_gone() const noexcept { return tap_gone_.load(std::memory_order_relaxed); }
 
+  /// @{
+  /// For the worker's thread; the first breach stays.
   void set_tx_breach(const ring_breach& breach) noexcept { tx_.set(breach); }
   void set_rx_breach(const ring_breach& breach) noexcept { rx_.set(breach); }
+  /// @}
+  /// For the worker's thread.
   void set_tap_gone() noexcept { tap_gone_.store(true, std::memory_order_relaxed); }
 
  private:

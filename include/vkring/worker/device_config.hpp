@@ -31,9 +31,9 @@ enum class backend_kind : std::uint8_t {
 /// What a device is to be. As it is: a new TAP interface, up, with every offload that works.
 template <class Sys = posix>
 struct basic_device_config {
-  std::string name = "vkring%d";  ///< one %d becomes a free number
+  std::string name = "vkring%d";  ///< one `%d` becomes a free number
   tap_mode mode = tap_mode::tap;  ///< frames begin with an Ethernet header, or (TUN) with that of IP
-  backend_kind backend = backend_kind::automatic;
+  backend_kind backend = backend_kind::automatic;  ///< who serves the rings
   wanted_features wanted = {};  ///< offloads, queue pairs, queue size, MTU; `buffer_bytes` is set
                                 ///< by `open`, from the source
   std::optional<mac_address> mac = {};    ///< of the kernel's end; the kernel's choice otherwise.
@@ -43,7 +43,7 @@ struct basic_device_config {
   bool up = true;                   ///< sets the interface up once the rings are served
   bool persist = false;             ///< the interface outlives the device
   std::optional<uid_t> owner = {};  ///< who may attach to a persistent one
-  std::optional<gid_t> group = {};
+  std::optional<gid_t> group = {};  ///< whose members may, too
   /// On what may be under way from each tx ring into the kernel's stack; it costs vhost-net its
   /// batches. None: a TAP has no limit, and of a TUN it is the weakest one.
   std::optional<send_limit> limit = {};

@@ -25,9 +25,9 @@ namespace vkring::inline v0 {
 
 /// What was negotiated, as what led to it: the same again leads to the same plan.
 struct agreement {
-  wanted_features asked;
-  feature_set offered;  ///< by the backend
-  tap_capabilities able;
+  wanted_features asked;  ///< by the application
+  feature_set offered;    ///< by the backend
+  tap_capabilities able;  ///< what the TAP could do
 
   /// The plan, whatever `backend` offers now; the report names it. Errors: those of `negotiate`.
   [[nodiscard]] result<offload_plan> plan(ring_backend backend) const {
@@ -49,10 +49,10 @@ struct agreement {
 
 /// One queue pair of a device at rest.
 struct pair_state {
-  bool enabled = true;
-  queue_state tx;
-  queue_state rx;
-  worker_counters counters;
+  bool enabled = true;       ///< the kernel gives it frames
+  queue_state tx;            ///< of the tx queue
+  queue_state rx;            ///< of the rx queue
+  worker_counters counters;  ///< the worker's
   /// A frame with its header that the worker took from the kernel, and that waits for more buffers
   /// in the rx ring.
   std::vector<std::byte> held;
@@ -60,13 +60,13 @@ struct pair_state {
 
 /// A device at rest, but for its memory and its descriptors.
 struct device_state {
-  std::string name;              ///< of the interface
-  std::uint64_t stopped_at = 0;  ///< when the backend stopped, in nanoseconds of CLOCK_MONOTONIC
-  std::uint32_t hands = 0;       ///< how often its rings have changed hands
-  agreement agreed;
-  std::uint32_t queue_size = 0;  ///< of each ring
-  source_shape source;
-  std::vector<pair_state> pairs;
+  std::string name;               ///< of the interface
+  std::uint64_t stopped_at = 0;   ///< when the backend stopped, in nanoseconds of CLOCK_MONOTONIC
+  std::uint32_t hands = 0;        ///< how often its rings have changed hands
+  agreement agreed;               ///< what led to its plan
+  std::uint32_t queue_size = 0;   ///< of each ring
+  source_shape source;            ///< of the buffers
+  std::vector<pair_state> pairs;  ///< in the order of their numbers
 };
 
 /// The most buffers that the source of a device may have to be handed over.

@@ -17,7 +17,7 @@ namespace vkring::inline v0 {
 
 /// A frame to be written to a TAP, header first, and what became of it.
 struct outgoing_frame {
-  const iovec* pieces;
+  const iovec* pieces;  ///< of the frame, the header at the beginning of the first
   std::uint16_t count;  ///< of the pieces
   std::uint16_t head;   ///< of its chain
   int result;           ///< bytes that the kernel took, or an errno value, negative

@@ -18,14 +18,15 @@ namespace vkring::inline v0 {
 
 /// What is wrong with one queue pair; all empty if nothing is.
 struct queue_health {
-  std::size_t pair = 0;
-  ring_breach tx;  ///< what the device did wrong, as the application's side saw it
-  ring_breach rx;
-  ring_breach tx_device;  ///< what the application's side did wrong, as the device saw it
-  ring_breach rx_device;
-  bool interface_gone = false;
-  bool stalled = false;  ///< frames were sent, and for a while none of them was taken
+  std::size_t pair = 0;         ///< the number of the pair
+  ring_breach tx;               ///< what the device did wrong, as the application's side saw it
+  ring_breach rx;               ///< the same of the rx ring
+  ring_breach tx_device;        ///< what the application's side did wrong, as the device saw it
+  ring_breach rx_device;        ///< the same of the rx ring
+  bool interface_gone = false;  ///< it was deleted, or the queue detached
+  bool stalled = false;         ///< frames were sent, and for a while none of them was taken
 
+  /// Whether nothing is wrong.
   [[nodiscard]] bool good() const noexcept {
     return !tx && !rx && !tx_device && !rx_device && !interface_gone && !stalled;
   }
@@ -72,7 +73,7 @@ struct tx_progress {
 /// Thread-safety: one thread.
 class ring_motion {
  public:
-  using clock = std::chrono::steady_clock;
+  using clock = std::chrono::steady_clock;  ///< never set back
 
   /// Frames wait, and none was taken since a call at least `after` ago.
   [[nodiscard]] bool stalled(tx_progress progress, clock::time_point now,

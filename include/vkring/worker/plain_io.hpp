@@ -42,15 +42,18 @@ concept worker_io = std::move_constructible<Io> &&
 /// A system call each: ppoll, which looks at every descriptor, read and writev.
 template <class Sys = posix>
 struct plain_io {
-  static result<plain_io> make(std::size_t) { return plain_io(); }
+  static result<plain_io> make(std::size_t) { return plain_io(); }  ///< never fails
 
+  /// False after a signal.
   bool wait(std::span<pollfd> set) noexcept {
     return error_of(Sys::ppoll(set.data(), set.size(), nullptr, nullptr)) == 0;
   }
+  /// Sets the eventfd back.
   void drain(int event) noexcept {
     std::uint64_t ignored;
     (void)Sys::read(event, &ignored, sizeof ignored);
   }
+  /// A call for each frame, until one fails.
   std::size_t write(int tap_fd, std::span<outgoing_frame> frames) noexcept {
     std::size_t tried = 0;
     for (outgoing_frame& each : frames) {

@@ -23,8 +23,8 @@ namespace vkring::inline v0 {
 /// Kicks a device through an eventfd that somebody else owns.
 template <class Sys = posix>
 struct event_notifier {
-  const basic_event_fd<Sys>* event;
-  void operator()() const noexcept { event->signal(); }
+  const basic_event_fd<Sys>* event;                      ///< outlives this
+  void operator()() const noexcept { event->signal(); }  ///< never blocks
 };
 
 /// Where a queue pair lies in one block of shared memory: two rings and the tables of the tx ring.
@@ -37,6 +37,7 @@ struct queue_pair_layout {
     const std::uint32_t buffers = max_gso_frame / std::max(capacity, 64u) + 2;
     return static_cast<std::uint16_t>(std::clamp(buffers, 8u, std::uint32_t{max_chain_pieces}));
   }
+  /// Bytes of the block, a multiple of the rings' alignment.
   template <class Ring>
   [[nodiscard]] std::size_t bytes() const noexcept {
     const std::size_t all = 2 * Ring::bytes(size) + indirect_tables::bytes(size, table_entries);
@@ -50,6 +51,8 @@ struct queue_pair_layout {
 template <class Layout, buffer_source Source, class Sys = posix>
 class queue_pair {
  public:
+  /// @{
+  /// The types that a layout, a source and a notification make.
   using ring_type = typename Layout::ring_type;
   using notifier = event_notifier<Sys>;
   using queues = queues_of<Source>;
@@ -57,11 +60,16 @@ class queue_pair {
   using rx_driver = virtqueue<Layout, driver_side, typename queues::rx_token_type>;
   using tx_type = typename queues::template tx<tx_driver, notifier>;
   using rx_type = typename queues::template rx<rx_driver, notifier>;
+  /// @}
 
   /// The eventfds of a pair, `call` signalled by the device and `kick` by the queues.
   struct events {
+    /// @{
+    /// Two for each ring.
     basic_event_fd<Sys> tx_kick, tx_call, rx_kick, rx_call;
+    /// @}
 
+    /// All four, at 0. Errors: what eventfd returns, such as EMFILE.
     static result<events> create() {
       auto a = basic_event_fd<Sys>::create();
       if (!a) return fail(std::move(a.error()));
@@ -115,18 +123,26 @@ class queue_pair {
                                             const queue_pair_layout& layout) noexcept {
     return ring_type::place(block, layout.size);
   }
+  /// See `tx_ring_in`.
   [[nodiscard]] static ring_type rx_ring_in(std::span<std::byte> block,
                                             const queue_pair_layout& layout) noexcept {
     return ring_type::place(block.subspan(ring_type::bytes(layout.size)), layout.size);
   }
 
+  /// @{
+  /// The queues, each for one thread at a time.
   [[nodiscard]] tx_type& tx() noexcept { return tx_; }
   [[nodiscard]] rx_type& rx() noexcept { return rx_; }
   [[nodiscard]] const tx_type& tx() const noexcept { return tx_; }
   [[nodiscard]] const rx_type& rx() const noexcept { return rx_; }
+  /// @}
+  /// @{
+  /// What the device side has to know: where the rings are, and the tables of the tx ring.
   [[nodiscard]] const ring_type& tx_ring() const noexcept { return tx_ring_; }
   [[nodiscard]] const ring_type& rx_ring() const noexcept { return rx_ring_; }
   [[nodiscard]] const indirect_tables& tables() const noexcept { return tables_; }
+  /// @}
+  /// The eventfds that the queues signal and are signalled by.
   [[nodiscard]] const events& notifications() const noexcept { return events_; }
 
  private:

@@ -23,9 +23,9 @@ namespace vkring::inline v0 {
 
 /// Who is to serve the rings of a device that is taken up.
 struct resume_options {
-  backend_kind backend = backend_kind::automatic;
-  worker_options worker = {};  ///< for the worker
-  vhost_options vhost = {};    ///< for vhost-net
+  backend_kind backend = backend_kind::automatic;  ///< who serves the rings
+  worker_options worker = {};                      ///< for the worker
+  vhost_options vhost = {};                        ///< for vhost-net
 };
 
 /// What `device::suspend` gives and `device::resume` takes. What the kernel has for the interface
@@ -37,10 +37,12 @@ template <class Sys = posix>
 struct basic_suspended_device {
   static constexpr std::size_t fds_of_device = 2;  ///< the memfds of the rings and of the source
   static constexpr std::size_t fds_of_pair = 5;    ///< TAP queue, tx kick, tx call, rx kick, rx call
+  /// Of 256 queue pairs, the most there can be.
   static constexpr std::size_t most_fds = fds_of_device + 256 * fds_of_pair;
+  /// Of a message that `receive` takes.
   static constexpr std::size_t most_bytes = std::size_t{1} << 28;
 
-  device_state state;
+  device_state state;              ///< of its rings, its queues and its source
   std::vector<basic_fd<Sys>> fds;  ///< of the device, then of each pair
   /// The backend that was stopped: to close vhost-net takes the kernel longer than all the rest,
   /// and nobody has to wait for it.

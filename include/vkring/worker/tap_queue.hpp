@@ -38,7 +38,9 @@ namespace vkring::inline v0 {
 template <class Layout, class Sys = posix>
 class tap_queue {
  public:
+  /// The device side of either ring.
   using ring_type = virtqueue<Layout, device_side, table_cursor>;
+  /// Bytes of the longest frame that the kernel makes, header not counted.
   static constexpr std::size_t max_frame = 65562;
 
   /// `table` outlives the queue and does not change. A frame that is held has at most `max_frame`
@@ -112,9 +114,11 @@ class tap_queue {
   [[nodiscard]] ring_index tx_position() const noexcept {
     return tx_.next_used().start(tx_.size());
   }
+  /// See `tx_position`.
   [[nodiscard]] ring_index rx_position() const noexcept {
     return rx_.next_used().start(rx_.size());
   }
+  /// Serves the pair again, after `pause`.
   void resume() noexcept {
     paused_ = false;
     look();
@@ -205,8 +209,12 @@ class tap_queue {
     if ((set[2].revents & (POLLERR | POLLNVAL)) != 0) lose_tap();
   }
 
+  /// @{
+  /// What it has counted. Written by its thread, read by any.
   [[nodiscard]] worker_counters& counters() noexcept { return counters_; }
   [[nodiscard]] const worker_counters& counters() const noexcept { return counters_; }
+  /// @}
+  /// What is wrong, for any thread.
   [[nodiscard]] const worker_health& health() const noexcept { return health_; }
 
  private:

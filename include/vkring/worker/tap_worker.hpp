@@ -101,14 +101,18 @@ class basic_tap_worker {
   [[nodiscard]] ring_index tx_position(std::size_t pair) const noexcept {
     return pairs_[pair]->it.tx_position();
   }
+  /// See `tx_position`.
   [[nodiscard]] ring_index rx_position(std::size_t pair) const noexcept {
     return pairs_[pair]->it.rx_position();
   }
 
+  /// As many as it was made for.
   [[nodiscard]] std::size_t queue_pairs() const noexcept { return pairs_.size(); }
+  /// What was counted for a pair, from any thread.
   [[nodiscard]] const worker_counters& counters(std::size_t pair) const noexcept {
     return pairs_[pair]->it.counters();
   }
+  /// What is wrong with a pair, from any thread.
   [[nodiscard]] const worker_health& health(std::size_t pair) const noexcept {
     return pairs_[pair]->it.health();
   }

@@ -119,6 +119,7 @@ class basic_vhost_backend {
     pairs_[pair].drain_tx();
     return pairs_[pair].unbind(vhost_ring::tx);
   }
+  /// See `stop_tx`.
   result<void> stop_rx(std::size_t pair) { return pairs_[pair].unbind(vhost_ring::rx); }
   /// Binds both rings of a pair again, where they were.
   result<void> restart(std::size_t pair) { return pairs_[pair].bind(); }
@@ -136,9 +137,11 @@ class basic_vhost_backend {
   [[nodiscard]] ring_breach tx_breach(std::size_t pair) const noexcept {
     return pairs_[pair].breaches[1];
   }
+  /// See `tx_breach`.
   [[nodiscard]] ring_breach rx_breach(std::size_t pair) const noexcept {
     return pairs_[pair].breaches[0];
   }
+  /// Whether the interface was deleted, as `examine` found.
   [[nodiscard]] bool tap_gone(std::size_t pair) const noexcept { return pairs_[pair].tap_gone; }
 
   /// Forgets what `examine` found, and has the device look at its rings once more. It goes on if what

@@ -19,19 +19,19 @@ namespace vkring::inline v0 {
 /// packed one at a position that somebody has to tell.
 template <class Layout>
 struct worker_queue {
-  typename Layout::ring_type tx;
-  typename Layout::ring_type rx;
-  ring_options options;
-  ring_index tx_start{};  ///< of a packed ring, like `ring_options::start`
-  ring_index rx_start{};
-  int tap = -1;
-  int tx_kick = -1;
-  int rx_kick = -1;
-  int tx_call = -1;
-  int rx_call = -1;
+  typename Layout::ring_type tx;           ///< the ring of what the application sends
+  typename Layout::ring_type rx;           ///< the ring of what it receives
+  ring_options options;                    ///< what both sides agreed on, for either ring
+  ring_index tx_start{};                   ///< of a packed ring, like `ring_options::start`
+  ring_index rx_start{};                   ///< the same for the other ring
+  int tap = -1;                            ///< a queue of the interface
+  int tx_kick = -1;                        ///< signalled when frames were sent
+  int rx_kick = -1;                        ///< signalled when buffers were given
+  int tx_call = -1;                        ///< to be signalled when frames were taken
+  int rx_call = -1;                        ///< to be signalled when frames have come
   int error = -1;                          ///< signalled when the pair is in trouble
   std::size_t header_bytes = header_size;  ///< also the TAP's
-  bool mergeable = false;
+  bool mergeable = false;                  ///< a received frame may lie in several buffers
   std::size_t usual_frame = 1518;  ///< bytes, header not counted: what buffers are lined up for
   bool served = true;              ///< false: not before it is asked for
   worker_counters counters{};      ///< what the worker counted for this pair before
