@@ -51,12 +51,15 @@ class basic_device {
   using parts = detail::device_parts<Layout, Source, Sys, Worker>;
 
  public:
+  /// @{
+  /// Short names for what goes with this kind of device.
   using config = basic_device_config<Sys>;
   using suspended = basic_suspended_device<Sys>;
   using frame = basic_frame<Source>;
   using source_type = Source;
   using tx_type = typename pair_type::tx_type;
   using rx_type = typename pair_type::rx_type;
+  /// @}
 
   /// Opens or attaches to the interface, negotiates, and starts the backend. The rx rings fill up
   /// with buffers at once: `source` needs more than these hold, or there is nothing left to send. For
@@ -112,13 +115,19 @@ class basic_device {
   /// How long nobody served its rings when it was last resumed; 0 for one that was opened.
   [[nodiscard]] std::chrono::nanoseconds gap() const noexcept { return parts_->gap; }
 
+  /// Queue pairs, enabled or not.
   [[nodiscard]] std::size_t queue_pairs() const noexcept { return parts_->pairs.size(); }
+  /// @{
+  /// The queues of a pair, each for one thread at a time. `pair` is below `queue_pairs()`.
   [[nodiscard]] tx_type& tx(std::size_t pair) noexcept { return parts_->pairs[pair]->tx(); }
   [[nodiscard]] rx_type& rx(std::size_t pair) noexcept { return parts_->pairs[pair]->rx(); }
+  /// @}
 
   /// The interface, as the kernel knows it.
   [[nodiscard]] const std::string& name() const noexcept { return parts_->taps.front().name(); }
+  /// Its number in its network namespace, which stays when it is renamed.
   [[nodiscard]] int index() const noexcept { return parts_->link->index(); }
+  /// The address of the kernel's end. Errors: ENOTSUP on a TUN.
   [[nodiscard]] result<mac_address> mac() const {
     if (auto mine = parts_->not_forked(); !mine) return fail(std::move(mine.error()));
     return parts_->taps.front().mac();
@@ -135,6 +144,7 @@ class basic_device {
   result<void> set_mtu(std::uint32_t bytes) {
     return control([bytes](auto& link) { return link.set_mtu(bytes); });
   }
+  /// Errors: EADDRNOTAVAIL for a group address or all zeros, ENOTSUP on a TUN.
   result<void> set_mac(const mac_address& mac) {
     return control([&mac](auto& link) { return link.set_mac(mac); });
   }
@@ -144,6 +154,7 @@ class basic_device {
     if (auto mine = parts_->not_forked(); !mine) return mine;
     return parts_->taps.front().set_carrier(on);
   }
+  /// One more address for the kernel's end. No error if it is there already.
   result<void> add_address(const ip_prefix& address) {
     return control([&address](auto& link) { return link.add_address(address); });
   }
@@ -158,6 +169,7 @@ class basic_device {
     if (auto mine = parts_->not_forked(); !mine) return mine;
     return parts_->set_enabled(pair, on);
   }
+  /// As `set_enabled` left it; true from the start.
   [[nodiscard]] bool enabled(std::size_t pair) const noexcept { return parts_->enabled[pair]; }
   /// Has a loaded BPF program of type SOCKET_FILTER choose the queue pair of each frame, instead of the
   /// kernel's flow hash; -1 ends that. Errors: EINVAL when it is no such program.
@@ -172,7 +184,9 @@ class basic_device {
   [[nodiscard]] std::string_view backend() const noexcept {
     return parts_->vhost ? parts::vhost_name : parts::worker_name;
   }
+  /// Why that one: `asked for`, `it works here`, or what is wrong with the other.
   [[nodiscard]] std::string_view backend_reason() const noexcept { return parts_->reason; }
+  /// Where its buffers come from.
   [[nodiscard]] Source& source() noexcept { return *parts_->source; }
   /// The same, to be kept for as long as frames of the device, or for another device.
   [[nodiscard]] std::shared_ptr<Source> shared_source() const noexcept { return parts_->source; }
@@ -226,12 +240,15 @@ class basic_device {
     return ring.in_flight() < parts_->rx_needs && !ring.breach();
   }
 
+  /// @{
+  /// What a queue has counted, and what it dropped by reason. From any thread.
   [[nodiscard]] queue_statistics tx_statistics(std::size_t pair) const {
     return snapshot(parts_->pairs[pair]->tx().counters());
   }
   [[nodiscard]] queue_statistics rx_statistics(std::size_t pair) const {
     return snapshot(parts_->pairs[pair]->rx().counters());
   }
+  /// @}
   /// What the worker counted for a queue pair: frames that the kernel refused, calls. Null with
   /// vhost-net, which counts nothing: what it drops is in the counters of `link`.
   [[nodiscard]] const worker_counters* worker_statistics(std::size_t pair) const noexcept {
@@ -252,6 +269,7 @@ class basic_device {
   [[nodiscard]] ring_mode tx_mode(std::size_t pair) const noexcept {
     return mode_of(parts_->pairs[pair]->tx().ring());
   }
+  /// See `tx_mode`.
   [[nodiscard]] ring_mode rx_mode(std::size_t pair) const noexcept {
     return mode_of(parts_->pairs[pair]->rx().ring());
   }
@@ -295,6 +313,7 @@ class basic_device {
       return inspect(it.tx_ring(), it.tx().ring(), table_lookup{it.tables(), it.tx_ring().size()});
     }
   }
+  /// See `inspect_tx`.
   [[nodiscard]] auto inspect_rx(std::size_t pair) const {
     const pair_type& it = *parts_->pairs[pair];
     return inspect(it.rx_ring(), it.rx().ring());

@@ -109,6 +109,9 @@ struct line_formatter : ::fmt::formatter<std::string_view> {
 
 }  // namespace vkring::inline v0
 
+/// @namespace fmt
+/// The {fmt} library's own; vkring adds formatters to it, all of which print one line.
+
 /// `TUNSETIFF tap0: Operation not permitted (needs CAP_NET_ADMIN, or a persistent TAP that you own)`
 template <>
 struct fmt::formatter<vkring::error> : vkring::detail::line_formatter<vkring::error> {};

@@ -63,6 +63,8 @@ class uring_io {
     }
   }
 
+  /// @{
+  /// As `worker_io` has it; by `plain_io` where the kernel forbids io_uring.
   bool wait(std::span<pollfd> set) noexcept {
     for (std::size_t i = 0; i < set.size(); ++i) {
       // What a TAP was ready for may be over: a new request finds out.
@@ -106,6 +108,7 @@ class uring_io {
     }
     return tried;
   }
+  /// @}
 
  private:
   struct closer {
