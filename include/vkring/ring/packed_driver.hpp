@@ -38,8 +38,8 @@ namespace vkring::inline v0 {
 template <ring_token Token, class Access>
 class virtqueue<packed, driver_side, Token, Access> {
  public:
-  using token_type = Token;
-  using layout_type = packed;
+  using token_type = Token;    ///< what comes back with a chain
+  using layout_type = packed;  ///< of the ring
 
   /// Takes `ring`, whose memory it initialises, with calls suppressed until `enable_call`.
   /// `options.size` is `ring.size()`, from 1 to 32768. A chain that comes back with more than
@@ -73,7 +73,8 @@ class virtqueue<packed, driver_side, Token, Access> {
     return detail::packed_state<virtqueue>::take(*this, sink);
   }
 
-  [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
+  [[nodiscard]] std::uint16_t size() const noexcept { return size_; }  ///< descriptors
+  /// The mode that the queue is in.
   [[nodiscard]] ring_mode mode() const noexcept { return modes_.mode(); }
   /// What the device did wrong, if it did. A broken queue has no room and nothing pending. From any
   /// thread.
@@ -81,13 +82,18 @@ class virtqueue<packed, driver_side, Token, Access> {
   /// How often the queue left fast mode and went back to it; different in general mode. From any
   /// thread.
   [[nodiscard]] std::uint64_t general_entries() const noexcept { return modes_.general_entries(); }
+  /// See `general_entries`.
   [[nodiscard]] std::uint64_t fast_entries() const noexcept { return modes_.fast_entries(); }
   /// Chains that were added, published and reclaimed since the start, modulo 65536.
   [[nodiscard]] ring_index avail_position() const noexcept { return added_; }
+  /// @{
+  /// See `avail_position`.
   [[nodiscard]] ring_index published_position() const noexcept { return published_; }
   [[nodiscard]] ring_index used_position() const noexcept { return used_; }
+  /// @}
   /// The next descriptor to make available and the next that the device is to use.
   [[nodiscard]] packed_position next_available() const noexcept { return next_; }
+  /// See `next_available`.
   [[nodiscard]] packed_position next_used() const noexcept { return next_used_; }
   /// The descriptor of the chain at a position less than a ring away, where chains have one each.
   [[nodiscard]] std::uint16_t slot_of(ring_index position) const noexcept {
