@@ -36,8 +36,8 @@ namespace vkring::inline v0 {
 template <ring_token Token, class Access>
 class virtqueue<split, driver_side, Token, Access> {
  public:
-  using token_type = Token;
-  using layout_type = split;
+  using token_type = Token;   ///< what comes back with a chain
+  using layout_type = split;  ///< of the ring
 
   /// Takes `ring`, whose memory it initialises, with calls suppressed until `enable_call`.
   /// `options.size` is `ring.size()` and a power of two. A chain that comes back with more than
@@ -77,7 +77,8 @@ class virtqueue<split, driver_side, Token, Access> {
     return detail::split_state<virtqueue>::take(*this, sink);
   }
 
-  [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
+  [[nodiscard]] std::uint16_t size() const noexcept { return size_; }  ///< entries of the ring
+  /// The mode that the queue is in.
   [[nodiscard]] ring_mode mode() const noexcept { return modes_.mode(); }
   /// What the device did wrong, if it did. A broken queue has no room and nothing pending. From any
   /// thread.
@@ -85,9 +86,11 @@ class virtqueue<split, driver_side, Token, Access> {
   /// How often the queue left fast mode and went back to it; different in general mode. From any
   /// thread.
   [[nodiscard]] std::uint64_t general_entries() const noexcept { return modes_.general_entries(); }
+  /// See `general_entries`.
   [[nodiscard]] std::uint64_t fast_entries() const noexcept { return modes_.fast_entries(); }
   /// The next position to make available and the next to reclaim.
   [[nodiscard]] ring_index avail_position() const noexcept { return avail_; }
+  /// See `avail_position`.
   [[nodiscard]] ring_index used_position() const noexcept { return used_; }
   /// The position up to which the device was shown what is available.
   [[nodiscard]] ring_index published_position() const noexcept { return published_; }
