@@ -92,6 +92,7 @@ class mbuf_rx_queue {
     if (ring_.room() != 0) refill();
     return ring_.enable_call();
   }
+  /// No calls from now on; one may still come.
   void disable_call() noexcept { ring_.disable_call(); }
 
   /// After the device has stopped serving the ring: every mbuf in flight goes to its pool. Packets
@@ -100,8 +101,11 @@ class mbuf_rx_queue {
     ring_.abandon([this](::rte_mbuf* m) { source_->put({&m, 1}); });
   }
 
+  /// Since the queue was made.
   [[nodiscard]] const queue_counters& counters() const noexcept { return counters_; }
+  /// The driver side below.
   [[nodiscard]] const Ring& ring() const noexcept { return ring_; }
+  /// What packets have to be like.
   [[nodiscard]] const frame_rules& rules() const noexcept { return rules_; }
 
  private:

@@ -31,7 +31,7 @@ namespace vkring::inline v0 {
 /// What travels through a tx ring with each chain: the mbuf, and in bit 0 whether there is more to
 /// give back than one buffer that belongs to nobody else.
 struct mbuf_token {
-  std::uintptr_t bits;
+  std::uintptr_t bits;  ///< a pointer, and the mark
 };
 
 /// One transmit queue of mbufs: the driver side of a virtqueue and a way to kick.
@@ -98,6 +98,7 @@ class mbuf_tx_queue {
   [[nodiscard]] notification enable_call() noexcept {
     return ring_.enable_call(ring_.in_flight() / 2);
   }
+  /// No calls from now on; one may still come.
   void disable_call() noexcept { ring_.disable_call(); }
 
   /// After the device has stopped serving the ring: every mbuf in flight goes to its pool. The
@@ -108,8 +109,11 @@ class mbuf_tx_queue {
     ring_.abandon([&back](mbuf_token token) { back.add(token); });
   }
 
+  /// Since the queue was made.
   [[nodiscard]] const queue_counters& counters() const noexcept { return counters_; }
+  /// The driver side below.
   [[nodiscard]] const Ring& ring() const noexcept { return ring_; }
+  /// What packets have to be like.
   [[nodiscard]] const frame_rules& rules() const noexcept { return rules_; }
 
  private:

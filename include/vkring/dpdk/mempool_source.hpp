@@ -59,7 +59,8 @@ inline std::size_t take_mbufs(::rte_mempool& pool, std::span<::rte_mbuf*> out) n
 /// Allocation: in `make` only.
 class mempool_source {
  public:
-  using handle = ::rte_mbuf*;
+  using handle = ::rte_mbuf*;  ///< an mbuf
+  /// So the low six bits of an address are free.
   static constexpr std::size_t handle_alignment = 64;
 
   /// Errors: EINVAL (no packet pool, or not enough room behind the headroom for an Ethernet header
@@ -90,7 +91,7 @@ class mempool_source {
     if (!memory) return fail(std::move(memory.error()));
     return std::make_shared<mempool_source>(*pool, std::move(*memory), offset);
   }
-  // For make_shared; `make` is the way in.
+  /// For make_shared; `make` is the way in.
   mempool_source(::rte_mempool& pool, memory_table memory, int link_offset) noexcept
       : pool_(&pool),
         memory_(std::move(memory)),
@@ -99,37 +100,48 @@ class mempool_source {
   mempool_source(const mempool_source&) = delete;  // queues point to it
   mempool_source& operator=(const mempool_source&) = delete;
 
+  /// As `buffer_source` has it, by the pool's own cache for an lcore.
   std::size_t take(std::span<handle> out) noexcept { return detail::take_mbufs(*pool_, out); }
+  /// Gives back mbufs that nobody else refers to.
   void put(std::span<const handle> in) noexcept {
     ::rte_mempool_put_bulk(pool_, reinterpret_cast<void* const*>(in.data()),
                            static_cast<unsigned>(in.size()));
   }
+  /// Free mbufs, those in the caches of lcores included. Slow: it looks at every cache.
   [[nodiscard]] std::size_t available() const noexcept { return ::rte_mempool_avail_count(pool_); }
+  /// Mbufs in the pool.
   [[nodiscard]] std::size_t size() const noexcept { return pool_->populated_size; }
+  /// Bytes from the payload on.
   [[nodiscard]] std::uint32_t capacity() const noexcept { return capacity_; }
+  /// All of `memory()`, each byte at its own address.
   [[nodiscard]] std::span<const guest_region> regions() const noexcept {
     return memory_.regions();
   }
   /// What a device on this source can reach.
   [[nodiscard]] const memory_table& memory() const noexcept { return memory_; }
+  /// The pool that the mbufs are from.
   [[nodiscard]] ::rte_mempool& pool() const noexcept { return *pool_; }
 
   /// Maps handles; see `buffer_source`.
   struct handle_mapper {
-    std::uint32_t capacity;
+    std::uint32_t capacity;  ///< bytes from the payload on
 
+    /// Where the buffer lies: at `rte_pktmbuf_reset`'s place.
     [[nodiscard]] mapped_buffer operator()(handle m) const noexcept {
       auto* const payload = static_cast<std::byte*>(m->buf_addr) + RTE_PKTMBUF_HEADROOM;
       return {payload, reinterpret_cast<std::uintptr_t>(payload), capacity, RTE_PKTMBUF_HEADROOM};
     }
   };
+  /// Good for as long as the pool.
   [[nodiscard]] handle_mapper mapper() const noexcept { return {capacity_}; }
+  /// How the mbuf goes on, in its dynamic field.
   [[nodiscard]] buffer_link<handle>& link(handle m) noexcept {
     return *RTE_MBUF_DYNFIELD(m, link_offset_, buffer_link<handle>*);
   }
 
-  // Whoever has an mbuf writes to its headroom.
+  /// Whoever has an mbuf writes to its headroom.
   [[nodiscard]] static bool plain_header(handle) noexcept { return false; }
+  /// The same mbuf.
   [[nodiscard]] static handle with_plain_header(handle m, bool) noexcept { return m; }
 
  private:
@@ -152,12 +164,15 @@ class mbuf_rx_queue;
 /// The queues of dpdk/mbuf.hpp.
 template <>
 struct queues_of<mempool_source> {
+  /// @{
+  /// What a ring carries with each chain, and the queue on top of it.
   using tx_token_type = mbuf_token;
   using rx_token_type = ::rte_mbuf*;
   template <driver_queue Ring, std::invocable Notify>
   using tx = mbuf_tx_queue<Ring, Notify>;
   template <driver_queue Ring, std::invocable Notify>
   using rx = mbuf_rx_queue<Ring, Notify>;
+  /// @}
 };
 
 }  // namespace vkring::inline v0

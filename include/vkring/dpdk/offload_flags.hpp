@@ -81,8 +81,8 @@ inline constexpr std::byte tcp_cwr{0x80};
 
 /// The header for a packet, or why its flags cannot be said in one.
 struct mbuf_header {
-  virtio_net_hdr header;
-  header_fault fault = header_fault::none;
+  virtio_net_hdr header;                    ///< what to send the packet with
+  header_fault fault = header_fault::none;  ///< why it has none; `none` if it has
 };
 
 /// What the flags and lengths of a packet ask for, as the header to send it with: TCP and UDP
