@@ -123,15 +123,15 @@ class virtqueue<bench::counted, driver_side, Token, Access> {
     return true;
   }
   template <bool DeviceWritable, class Generate>
-  [[gnu::always_inline]] std::uint16_t add_burst(std::uint32_t count,
-                                                 Generate&& generate) noexcept {
+  [[gnu::always_inline]] std::uint16_t add_burst(std::uint32_t count, Generate&& generate,
+                                                 std::uint32_t least = 0) noexcept {
     split_descriptor* const descriptors = ring_.descriptors();
     Token* const tokens = tokens_.data();
     return add(count, [&](std::size_t slot, std::size_t nth) __attribute__((always_inline)) {
       burst_buffer<Token> fresh;
       if (!generate(fresh, nth)) return false;
       Access::store(descriptors[slot].address, fresh.address);
-      Access::store(descriptors[slot].rest, rest<DeviceWritable>(fresh.length));
+      Access::store(descriptors[slot].rest, rest<DeviceWritable>(least + fresh.length));
       tokens[slot] = fresh.token;
       return true;
     });
