@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef VKRING_DPDK_PMD_BURST_HPP
+#define VKRING_DPDK_PMD_BURST_HPP
+
+// The queues of a port as ethdev knows them, and the functions that it calls with them.
+
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+#include <vkring/device.hpp>
+#include <vkring/dpdk/mbuf.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace vkring::inline v0::pmd {
+
+template <class Layout>
+using device_of = basic_device<Layout, mempool_source>;
+
+/// A receive queue. With more transmit than receive queues, the kernel sends through all pairs all
+/// the same, so a receive queue takes what comes to several.
+struct rx_queue {
+  ::rte_mempool* pool = nullptr;  ///< null: not set up
+  std::uint16_t size = 0;
+  std::vector<void*> pairs;  ///< while started: each an `rx_type` of the port's device
+  std::size_t next = 0;      ///< the pair to look at first, so that none starves
+
+  template <class Layout>
+  [[nodiscard]] typename device_of<Layout>::rx_type& pair(std::size_t i) const noexcept {
+    return *static_cast<typename device_of<Layout>::rx_type*>(pairs[i]);
+  }
+};
+
+/// A transmit queue.
+struct tx_queue {
+  std::uint16_t size = 0;  ///< 0: not set up
+  bool is_packed = false;
+  void* pair = nullptr;    ///< while started: a `tx_type` of the port's device
+
+  template <class Layout>
+  [[nodiscard]] typename device_of<Layout>::tx_type& it() const noexcept {
+    return *static_cast<typename device_of<Layout>::tx_type*>(pair);
+  }
+};
+
+template <class Layout>
+std::uint16_t rx_burst(void* queue, ::rte_mbuf** packets, std::uint16_t count) noexcept {
+  auto& from = *static_cast<rx_queue*>(queue);
+  const std::size_t pairs = from.pairs.size();
+  if (pairs == 1) [[likely]]
+    return from.pair<Layout>(0).rx_burst({packets, count});
+  std::uint16_t received = 0;
+  for (std::size_t left = pairs; left != 0 && received != count; --left) {
+    const std::span rest(packets + received, static_cast<std::size_t>(count - received));
+    received = static_cast<std::uint16_t>(received + from.pair<Layout>(from.next).rx_burst(rest));
+    from.next = from.next + 1 == pairs ? 0 : from.next + 1;
+  }
+  return received;
+}
+
+template <class Layout>
+std::uint16_t tx_burst(void* queue, ::rte_mbuf** packets, std::uint16_t count) noexcept {
+  return static_cast<tx_queue*>(queue)->it<Layout>().tx_burst({packets, count});
+}
+
+inline std::uint16_t tx_prepare(void*, ::rte_mbuf** packets, std::uint16_t count) noexcept {
+  return prepare({packets, count});
+}
+
+}  // namespace vkring::inline v0::pmd
+
+#endif  // VKRING_DPDK_PMD_BURST_HPP
