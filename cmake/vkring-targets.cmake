@@ -58,4 +58,33 @@ if(PkgConfig_FOUND)
 endif()
 vkring_add_component(uring PkgConfig::liburing ${uring_headers})
 vkring_add_component(fmt fmt::fmt ${fmt_headers})
+
+# Drivers of DPDK need headers of its driver SDK (a DPDK built with -Denable_driver_sdk=true), which
+# Debian's libdpdk-dev lacks. Those of vkring that do say so.
+set(pmd_headers ${dpdk_headers})
+foreach(header IN LISTS pmd_headers)
+  file(STRINGS "${header}" needs_sdk REGEX "^#include <ethdev_driver\\.h>" LIMIT_COUNT 1)
+  if(needs_sdk)
+    list(REMOVE_ITEM dpdk_headers "${header}")
+  else()
+    list(REMOVE_ITEM pmd_headers "${header}")
+  endif()
+endforeach()
 vkring_add_component(dpdk PkgConfig::libdpdk ${dpdk_headers})
+
+find_path(VKRING_DPDK_SDK ethdev_driver.h HINTS ${libdpdk_INCLUDE_DIRS}
+          DOC "The folder of ethdev_driver.h, of the driver SDK of the DPDK that pkg-config finds")
+if(TARGET vkring-dpdk AND EXISTS "${VKRING_DPDK_SDK}/ethdev_driver.h")
+  vkring_add_headers(vkring-pmd FILES ${pmd_headers} LINK vkring)
+  # The application that loads a driver has the libraries: with those of its own, a driver would
+  # bring a second EAL into one that is linked statically.
+  target_include_directories(
+    vkring-pmd SYSTEM INTERFACE
+    "${VKRING_DPDK_SDK}" $<TARGET_PROPERTY:PkgConfig::libdpdk,INTERFACE_INCLUDE_DIRECTORIES>)
+  target_compile_options(
+    vkring-pmd INTERFACE $<TARGET_PROPERTY:PkgConfig::libdpdk,INTERFACE_COMPILE_OPTIONS>)
+  target_compile_definitions(vkring-pmd INTERFACE ALLOW_INTERNAL_API)
+  add_library(vkring::pmd ALIAS vkring-pmd)
+else()
+  message(STATUS "vkring::pmd is left out: VKRING_DPDK_SDK is no folder with ethdev_driver.h")
+endif()

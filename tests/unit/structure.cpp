@@ -58,6 +58,9 @@ std::string tier_of(const std::string& path) {
   if (end == std::string::npos) return "";
   const std::string whole = path.substr(0, end);
   if (all_tiers.contains(whole) && !folders.contains(whole)) return whole;
+  // The parts of a header that is a tier are in a folder of its name.
+  const std::string parent = path.substr(0, std::min(path.rfind('/'), path.size()));
+  if (all_tiers.contains(parent) && parent.find('/') != std::string::npos) return parent;
   const std::string folder = path.substr(0, path.find('/'));
   return folder != path && folders.contains(folder) ? folder : "";
 }
@@ -264,6 +267,7 @@ TEST_CASE("a header may include its own tier, the tiers below it and the version
             .empty());
   CHECK(breaches_of("io_uring.hpp", "#include <linux/io_uring.h>\n").empty());
   CHECK(breaches_of("dpdk/pmd.hpp", "#include <vkring/device.hpp>\n").empty());
+  CHECK(breaches_of("dpdk/pmd/port.hpp", "#include <vkring/device.hpp>\n").empty());
 }
 
 TEST_CASE("a tier breach is found") {

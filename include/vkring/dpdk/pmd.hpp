@@ -11,7 +11,7 @@
 #include <ethdev_driver.h>
 #include <ethdev_vdev.h>
 #include <rte_malloc.h>
-#include <vkring/dpdk/devargs.hpp>
+#include <vkring/dpdk/pmd/devargs.hpp>
 #include <vkring/dpdk/pmd/log.hpp>
 #include <vkring/dpdk/pmd/operations.hpp>
 #include <vkring/dpdk/pmd/port.hpp>

@@ -7,9 +7,9 @@
 #include <rte_ethdev.h>
 #include <vkring/core/error.hpp>
 #include <vkring/device.hpp>
-#include <vkring/dpdk/devargs.hpp>
 #include <vkring/dpdk/mbuf.hpp>
 #include <vkring/dpdk/pmd/burst.hpp>
+#include <vkring/dpdk/pmd/devargs.hpp>
 #include <vkring/dpdk/pmd/home_cpus.hpp>
 #include <vkring/dpdk/pmd/offloads.hpp>
 #include <vkring/dpdk/pmd/statistics.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "vkring/dpdk/devargs.hpp"
+#include "vkring/dpdk/pmd/devargs.hpp"
 
 #include <catch2/catch.hpp>
 

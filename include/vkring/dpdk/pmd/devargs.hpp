@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#ifndef VKRING_DPDK_DEVARGS_HPP
-#define VKRING_DPDK_DEVARGS_HPP
+#ifndef VKRING_DPDK_PMD_DEVARGS_HPP
+#define VKRING_DPDK_PMD_DEVARGS_HPP
 
 // The arguments of the net_vkring driver: what follows the name in `--vdev=net_vkring0,...`.
 
@@ -247,4 +247,4 @@ inline result<void> check_together(const port_options& options) {
 
 }  // namespace vkring::inline v0
 
-#endif  // VKRING_DPDK_DEVARGS_HPP
+#endif  // VKRING_DPDK_PMD_DEVARGS_HPP
