@@ -98,6 +98,49 @@ TEMPLATE_TEST_CASE("mbuf device: packets each way, chained where they are large"
   CHECK(::rte_mempool_avail_count(pool.get()) == 2047);
 }
 
+TEST_CASE("mbuf device: a pool for each queue pair") {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  const packet_pool first = make_packet_pool(1023);
+  const packet_pool second = make_packet_pool(511, 1024);
+  ::rte_mempool* const pools[] = {first.get(), second.get()};
+  device_config config;
+  config.name = "vkt%d";
+  config.netns = path_of(*ns);
+  config.wanted.queue_pairs = 2;
+  config.wanted.mq = want::required;
+  auto source = mempool_source::make(pools).value();
+  CHECK(source->size() == 1023 + 511);
+  CHECK(source->capacity() == 1024);
+  auto it = basic_device<split, mempool_source>::open(std::move(config), source).value();
+  for (::rte_mempool* const pool : pools) {
+    CHECK(::rte_mempool_in_use_count(pool) == it.rx(0).ring().size());
+  }
+  tap_wire wire(*ns, it.index());
+  const auto frame = numbered_frame(7, 300);
+  for (std::size_t pair = 0; pair != 2; ++pair) {
+    // Whichever pool they are of, the device knows their memory.
+    for (::rte_mempool* const pool : pools) {
+      ::rte_mbuf* m = packet_of(*pool, frame);
+      REQUIRE(it.tx(pair).tx_burst({&m, 1}) == 1);
+      CHECK(eventually([&] { return wire.next_number() == 7; }));
+    }
+    CHECK(it.tx_statistics(pair).drops.empty());
+    // With the other pair detached, all that the kernel sends comes to this one.
+    REQUIRE(it.set_enabled(1 - pair, false));
+    REQUIRE(wire.send(frame) == 0);
+    ::rte_mbuf* got = nullptr;
+    REQUIRE(eventually([&] { return it.rx(pair).rx_burst({&got, 1}) == 1; }));
+    CHECK(got->pool == pools[pair]);
+    CHECK(content_of(*got) == frame);
+    ::rte_pktmbuf_free(got);
+    REQUIRE(it.set_enabled(1 - pair, true));
+  }
+  it.close();
+  CHECK(::rte_mempool_avail_count(first.get()) == 1023);
+  CHECK(::rte_mempool_avail_count(second.get()) == 511);
+}
+
 TEST_CASE("mbuf device: a pool in anonymous memory") {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);

@@ -56,34 +56,39 @@ class page_set {
   std::vector<std::pair<std::uint64_t, std::uint64_t>> runs_;  // first and last page
 };
 
+// What the buffers of a pool lie in.
+inline void add_pool(page_set& pages, ::rte_mempool& pool) {
+  const auto add_chunk = [](::rte_mempool*, void* to, ::rte_mempool_memhdr* chunk, unsigned) {
+    static_cast<page_set*>(to)->add(chunk->addr, chunk->len);
+  };
+  ::rte_mempool_mem_iter(&pool, add_chunk, &pages);
+  if ((::rte_pktmbuf_priv_flags(&pool) & RTE_PKTMBUF_POOL_F_PINNED_EXT_BUF) != 0) {
+    const auto add_buffer = [](::rte_mempool*, void* to, void* object, unsigned) {
+      const auto* const m = static_cast<::rte_mbuf*>(object);
+      static_cast<page_set*>(to)->add(m->buf_addr, m->buf_len);
+    };
+    ::rte_mempool_obj_iter(&pool, add_buffer, &pages);
+  }
+}
+
 }  // namespace detail
 
 /// All memory that the EAL knows of, external heaps and what was given to `rte_extmem_register`
-/// included, and that of `pool`, wherever it came from: populated from anonymous memory or from the
+/// included, and that of `pools`, wherever it came from: populated from anonymous memory or from the
 /// application's own, or with its data in pinned external buffers. Each byte is its own guest
 /// address.
 ///
 /// What the EAL has only reserved is part of it, so that memory that is plugged in later is, too.
 /// Call it again for what is registered with the EAL or populated later.
 /// Errors: those of `memory_table`. Allocation: the lists.
-[[nodiscard]] inline result<memory_table> mbuf_memory(::rte_mempool& pool) {
+[[nodiscard]] inline result<memory_table> mbuf_memory(std::span<::rte_mempool* const> pools) {
   detail::page_set pages;
   const auto add_list = [](const ::rte_memseg_list* list, void* to) {
     static_cast<detail::page_set*>(to)->add(list->base_va, list->len);
     return 0;
   };
   ::rte_memseg_list_walk(add_list, &pages);
-  const auto add_chunk = [](::rte_mempool*, void* to, ::rte_mempool_memhdr* chunk, unsigned) {
-    static_cast<detail::page_set*>(to)->add(chunk->addr, chunk->len);
-  };
-  ::rte_mempool_mem_iter(&pool, add_chunk, &pages);
-  if ((::rte_pktmbuf_priv_flags(&pool) & RTE_PKTMBUF_POOL_F_PINNED_EXT_BUF) != 0) {
-    const auto add_buffer = [](::rte_mempool*, void* to, void* object, unsigned) {
-      const auto* const m = static_cast<::rte_mbuf*>(object);
-      static_cast<detail::page_set*>(to)->add(m->buf_addr, m->buf_len);
-    };
-    ::rte_mempool_obj_iter(&pool, add_buffer, &pages);
-  }
+  for (::rte_mempool* const pool : pools) detail::add_pool(pages, *pool);
   return pages.table();
 }
 

@@ -23,6 +23,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace vkring::inline v0 {
 
@@ -54,7 +55,8 @@ inline std::size_t take_mbufs(::rte_mempool& pool, std::span<::rte_mbuf*> out) n
 ///
 /// A device on a source of this kind has `mbuf_tx_queue`s and `mbuf_rx_queue`s: include
 /// dpdk/mbuf.hpp. `link` is kept in a dynamic field of the mbufs, for frames (memory/frame.hpp)
-/// alone. Thread-safety: `take` and `put` from any thread, unless the pool was made for one
+/// alone. With several pools, each queue pair of a device has its own, for which `of_pair` is the
+/// source. Thread-safety: `take` and `put` from any thread, unless the pool was made for one
 /// producer or one consumer. Threads that are no lcores get along without the pool's caches.
 /// Allocation: in `make` only.
 class mempool_source {
@@ -66,19 +68,18 @@ class mempool_source {
   /// Errors: EINVAL (no packet pool, or not enough room behind the headroom for an Ethernet header
   /// and a line of payload); what rte_mbuf_dynfield_register returns; those of `mbuf_memory`.
   static result<std::shared_ptr<mempool_source>> make(::rte_mempool* pool) {
-    if (pool == nullptr) {
-      return fail(std::errc::invalid_argument, "mempool_source", "pool", "needs a packet pool");
+    return make({&pool, 1});
+  }
+  /// The same with a pool for each queue pair, the same one for several or not; pairs beyond the last
+  /// have the first. As buffers count as many bytes as the smallest have.
+  static result<std::shared_ptr<mempool_source>> make(std::span<::rte_mempool* const> pools) {
+    if (pools.empty()) {
+      return fail(std::errc::invalid_argument, "mempool_source", "pools", "needs a packet pool");
     }
-    const std::string_view name = pool->name;
-    if (pool->private_data_size < sizeof(::rte_pktmbuf_pool_private)) {
-      return fail(std::errc::invalid_argument, "mempool_source", name,
-                  "has no mbufs: make it with rte_pktmbuf_pool_create");
-    }
-    const std::uint32_t room = ::rte_pktmbuf_data_room_size(pool);
-    if (room < RTE_PKTMBUF_HEADROOM + smallest_capacity) {
-      return fail(std::errc::invalid_argument, "mempool_source", name,
-                  "its buffers have " + std::to_string(room) + " bytes, needs " +
-                      std::to_string(RTE_PKTMBUF_HEADROOM + smallest_capacity));
+    std::uint32_t room = UINT16_MAX;
+    for (::rte_mempool* const pool : pools) {
+      if (auto good = check(pool); !good) return fail(std::move(good.error()));
+      room = std::min<std::uint32_t>(room, ::rte_pktmbuf_data_room_size(pool));
     }
     constexpr ::rte_mbuf_dynfield field{"vkring_dynfield_link", sizeof(buffer_link<handle>),
                                         alignof(buffer_link<handle>), 0};
@@ -87,16 +88,23 @@ class mempool_source {
       return fail(rte_errno, "rte_mbuf_dynfield_register", field.name,
                   "needs 16 free bytes among the dynamic fields of mbufs");
     }
-    auto memory = mbuf_memory(*pool);
+    auto memory = mbuf_memory(pools);
     if (!memory) return fail(std::move(memory.error()));
-    return std::make_shared<mempool_source>(*pool, std::move(*memory), offset);
+    const auto shared = std::make_shared<const memory_table>(std::move(*memory));
+    const auto source_on = [&](::rte_mempool& pool) {
+      return std::make_shared<mempool_source>(pool, shared, offset, room - RTE_PKTMBUF_HEADROOM);
+    };
+    auto made = source_on(*pools.front());
+    for (::rte_mempool* const pool : pools.subspan(1)) made->others_.push_back(source_on(*pool));
+    return made;
   }
   /// For make_shared; `make` is the way in.
-  mempool_source(::rte_mempool& pool, memory_table memory, int link_offset) noexcept
+  mempool_source(::rte_mempool& pool, std::shared_ptr<const memory_table> memory, int link_offset,
+                 std::uint32_t capacity) noexcept
       : pool_(&pool),
         memory_(std::move(memory)),
         link_offset_(link_offset),
-        capacity_(std::uint32_t{::rte_pktmbuf_data_room_size(&pool)} - RTE_PKTMBUF_HEADROOM) {}
+        capacity_(capacity) {}
   mempool_source(const mempool_source&) = delete;  // queues point to it
   mempool_source& operator=(const mempool_source&) = delete;
 
@@ -109,18 +117,32 @@ class mempool_source {
   }
   /// Free mbufs, those in the caches of lcores included. Slow: it looks at every cache.
   [[nodiscard]] std::size_t available() const noexcept { return ::rte_mempool_avail_count(pool_); }
-  /// Mbufs in the pool.
-  [[nodiscard]] std::size_t size() const noexcept { return pool_->populated_size; }
+  /// Mbufs in all pools together.
+  [[nodiscard]] std::size_t size() const noexcept {
+    std::size_t all = pool_->populated_size;
+    for (std::size_t i = 0; i != others_.size(); ++i) {
+      const auto same = [&](const auto& each) { return each->pool_ == others_[i]->pool_; };
+      const auto before = others_.begin() + static_cast<std::ptrdiff_t>(i);
+      if (others_[i]->pool_ != pool_ && std::none_of(others_.begin(), before, same)) {
+        all += others_[i]->pool_->populated_size;
+      }
+    }
+    return all;
+  }
   /// Bytes from the payload on.
   [[nodiscard]] std::uint32_t capacity() const noexcept { return capacity_; }
   /// All of `memory()`, each byte at its own address.
   [[nodiscard]] std::span<const guest_region> regions() const noexcept {
-    return memory_.regions();
+    return memory_->regions();
   }
   /// What a device on this source can reach.
-  [[nodiscard]] const memory_table& memory() const noexcept { return memory_; }
-  /// The pool that the mbufs are from.
+  [[nodiscard]] const memory_table& memory() const noexcept { return *memory_; }
+  /// The pool that the mbufs of the first queue pair are from.
   [[nodiscard]] ::rte_mempool& pool() const noexcept { return *pool_; }
+  /// The source of a queue pair.
+  [[nodiscard]] mempool_source& of_pair(std::size_t pair) noexcept {
+    return pair == 0 || pair > others_.size() ? *this : *others_[pair - 1];
+  }
 
   /// Maps handles; see `buffer_source`.
   struct handle_mapper {
@@ -147,8 +169,27 @@ class mempool_source {
  private:
   static constexpr std::uint32_t smallest_capacity = 64;
 
+  static result<void> check(::rte_mempool* pool) {
+    if (pool == nullptr) {
+      return fail(std::errc::invalid_argument, "mempool_source", "pool", "needs a packet pool");
+    }
+    const std::string_view name = pool->name;
+    if (pool->private_data_size < sizeof(::rte_pktmbuf_pool_private)) {
+      return fail(std::errc::invalid_argument, "mempool_source", name,
+                  "has no mbufs: make it with rte_pktmbuf_pool_create");
+    }
+    const std::uint32_t room = ::rte_pktmbuf_data_room_size(pool);
+    if (room < RTE_PKTMBUF_HEADROOM + smallest_capacity) {
+      return fail(std::errc::invalid_argument, "mempool_source", name,
+                  "its buffers have " + std::to_string(room) + " bytes, needs " +
+                      std::to_string(RTE_PKTMBUF_HEADROOM + smallest_capacity));
+    }
+    return {};
+  }
+
   ::rte_mempool* pool_;
-  memory_table memory_;
+  std::vector<std::shared_ptr<mempool_source>> others_;  // of the pairs from 1 on
+  std::shared_ptr<const memory_table> memory_;
   int link_offset_;
   std::uint32_t capacity_;
 };

@@ -398,6 +398,15 @@ struct device_parts {
     return layout.template bytes<ring_type>();
   }
 
+  // A source may have buffers of its own for each pair.
+  [[nodiscard]] Source& source_of(std::size_t pair) noexcept {
+    if constexpr (requires { source->of_pair(pair); }) {
+      return source->of_pair(pair);
+    } else {
+      return *source;
+    }
+  }
+
   // Memory that another process can map where the source has such, too.
   result<void> make_rings(const wanted_features& want) {
     const queue_pair_layout layout = layout_of(want.queue_size);
@@ -407,12 +416,13 @@ struct device_parts {
         block_bytes(layout) * want.queue_pairs + ring_type::alignment, where);
     if (!mapped) return fail(std::move(mapped.error()));
     rings.emplace(std::move(*mapped));
-    const auto make = [&](std::size_t, std::span<std::byte> block,
+    const auto make = [&](std::size_t i, std::span<std::byte> block,
                           std::uint64_t guest) -> result<std::unique_ptr<pair_type>> {
       auto events = pair_type::events::create();
       if (!events) return fail(std::move(events.error()));
       return std::make_unique<pair_type>(std::move(*events), block, guest, layout,
-                                         options_of(plan, layout.size), plan, *table, *source);
+                                         options_of(plan, layout.size), plan, *table,
+                                         source_of(i));
     };
     enabled.assign(want.queue_pairs, true);
     counted.resize(want.queue_pairs);

@@ -65,8 +65,7 @@ class port {
   [[nodiscard]] tx_queue& tx(std::size_t i) noexcept { return tx_[i]; }
 
   /// Opens a device on the interface with the queues that were set up, and gives these their pairs.
-  /// Errors: those of `device::open` and `mempool_source::make`; queues of different sizes or on
-  /// different pools. Nothing is started then.
+  /// Errors: those of `device::open` and `mempool_source::make`; queues of different sizes. Nothing is started then.
   result<void> start(const start_request& wanted) {
     return options_.packed ? start_with<packed>(wanted) : start_with<split>(wanted);
   }
@@ -257,10 +256,6 @@ class port {
 
   result<void> check_queues(const start_request& wanted) const {
     for (std::size_t i = 0; i != wanted.rx_queues; ++i) {
-      if (rx_[i].pool != rx_.front().pool) {
-        return fail(std::errc::not_supported, "start", "receive queue " + std::to_string(i),
-                    "its pool is not that of queue 0: one pool serves all of a port");
-      }
       if (rx_[i].size != rx_.front().size) {
         return fail(std::errc::not_supported, "start", "receive queue " + std::to_string(i),
                     "all rings of a port have the same size");
@@ -280,7 +275,9 @@ class port {
     using device_type = device_of<Layout>;
     if (auto good = check_queues(wanted); !good) return good;
     const std::uint16_t pairs = std::max(wanted.rx_queues, wanted.tx_queues);
-    auto source = mempool_source::make(rx_.front().pool);
+    std::vector<::rte_mempool*> pools;
+    for (std::size_t i = 0; i != pairs; ++i) pools.push_back(rx_[i % wanted.rx_queues].pool);
+    auto source = mempool_source::make(pools);
     if (!source) return fail(std::move(source.error()));
     if (auto done = attach(pairs); !done) return done;
     auto config = config_for(wanted, pairs);
