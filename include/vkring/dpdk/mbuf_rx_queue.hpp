@@ -86,6 +86,9 @@ class mbuf_rx_queue {
     }
   }
 
+  /// How many buffers the device has filled that were not received yet.
+  [[nodiscard]] std::uint16_t pending() noexcept { return ring_.used_pending(ring_.size()); }
+
   /// Asks for a call when the next packet comes. `more_pending`: one is there already. Whoever goes
   /// to sleep leaves a full ring behind, as the device may need all of it for one packet.
   [[nodiscard]] notification enable_call() noexcept {

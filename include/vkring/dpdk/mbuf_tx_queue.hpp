@@ -93,6 +93,9 @@ class mbuf_tx_queue {
     return static_cast<std::uint16_t>(done + others);
   }
 
+  /// How many packets the device has read that were not given back yet.
+  [[nodiscard]] std::uint16_t reclaimable() noexcept { return ring_.used_pending(ring_.size()); }
+
   /// Asks for a call once the device has read half of what is in flight now. `more_pending`: it
   /// has.
   [[nodiscard]] notification enable_call() noexcept {

@@ -4,11 +4,13 @@
 
 // The queues of a port as ethdev knows them, and the functions that it calls with them.
 
+#include <rte_ethdev.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 #include <vkring/device.hpp>
 #include <vkring/dpdk/mbuf.hpp>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -67,6 +69,43 @@ std::uint16_t tx_burst(void* queue, ::rte_mbuf** packets, std::uint16_t count) n
 
 inline std::uint16_t tx_prepare(void*, ::rte_mbuf** packets, std::uint16_t count) noexcept {
   return prepare({packets, count});
+}
+
+/// How many buffers the device has filled that were not received yet. `Number` is unsigned until
+/// DPDK 25.11, and an int afterwards.
+template <class Layout, class Number>
+Number rx_queue_count(void* queue) noexcept {
+  const auto& from = *static_cast<rx_queue*>(queue);
+  std::uint32_t all = 0;
+  for (std::size_t i = 0; i != from.pairs.size(); ++i) all += from.pair<Layout>(i).pending();
+  return static_cast<Number>(all);
+}
+/// Counted from the next buffer to be received.
+template <class Layout>
+int rx_descriptor_status(void* queue, std::uint16_t offset) noexcept {
+  const auto& from = *static_cast<rx_queue*>(queue);
+  if (offset >= from.size) return -EINVAL;
+  std::uint32_t posted = 0;
+  for (std::size_t i = 0; i != from.pairs.size(); ++i) {
+    posted += from.pair<Layout>(i).ring().in_flight();
+  }
+  if (offset < rx_queue_count<Layout, std::uint32_t>(queue)) return RTE_ETH_RX_DESC_DONE;
+  return offset < posted ? RTE_ETH_RX_DESC_AVAIL : RTE_ETH_RX_DESC_UNAVAIL;
+}
+
+/// How many packets the device has not read yet.
+template <class Layout>
+int tx_queue_count(void* queue) noexcept {
+  auto& to = static_cast<tx_queue*>(queue)->it<Layout>();
+  return to.ring().in_flight() - to.reclaimable();
+}
+/// Counted from the next one to be sent: those that are free come first.
+template <class Layout>
+int tx_descriptor_status(void* queue, std::uint16_t offset) noexcept {
+  const auto& to = *static_cast<tx_queue*>(queue);
+  if (offset >= to.size) return -EINVAL;
+  return offset < to.size - tx_queue_count<Layout>(queue) ? RTE_ETH_TX_DESC_DONE
+                                                          : RTE_ETH_TX_DESC_FULL;
 }
 
 }  // namespace vkring::inline v0::pmd

@@ -8,6 +8,8 @@
 #include <rte_lcore.h>
 #include <sched.h>
 
+#include <cstddef>
+
 namespace vkring::inline v0::pmd {
 
 /// The CPUs of the process before the EAL pinned anything; none if nobody called `note_home_cpus`.

@@ -50,11 +50,15 @@ inline int configure(::rte_eth_dev* dev) noexcept {
   return 0;
 }
 
-template <class Layout>
-void use_bursts(::rte_eth_dev& dev) noexcept {
+template <class Layout, class Device>
+void use_bursts(Device& dev) noexcept {
   dev.rx_pkt_burst = rx_burst<Layout>;
   dev.tx_pkt_burst = tx_burst<Layout>;
   dev.tx_pkt_prepare = tx_prepare;
+  dev.rx_queue_count = rx_queue_count<Layout>;
+  dev.rx_descriptor_status = rx_descriptor_status<Layout>;
+  dev.tx_descriptor_status = tx_descriptor_status<Layout>;
+  if constexpr (requires { dev.tx_queue_count; }) dev.tx_queue_count = tx_queue_count<Layout>;
 }
 
 inline void set_queue_states(::rte_eth_dev& dev, std::uint8_t state) noexcept {
@@ -177,8 +181,9 @@ int stats_get(::rte_eth_dev* dev, ::rte_eth_stats* all, Queues*... each) noexcep
   port& it = port_of(*dev);
   const ::rte_eth_dev_data& data = *dev->data;
   for (std::size_t i = 0; i != it.options().queues; ++i) {
-    const traffic rx = it.received(i);
-    const traffic tx = it.sent(i);
+    const pair_counts counts = it.counts(i);
+    const traffic rx = counts.received();
+    const traffic tx = counts.sent();
     all->ipackets += rx.packets;
     all->ibytes += rx.bytes;
     all->ierrors += rx.errors;
@@ -200,6 +205,26 @@ int stats_get(::rte_eth_dev* dev, ::rte_eth_stats* all, Queues*... each) noexcep
 inline int stats_reset(::rte_eth_dev* dev) noexcept {
   port_of(*dev).forget_statistics();
   return 0;
+}
+
+// The numbers of all pairs together; ethdev has those of each queue.
+inline int xstats_names(::rte_eth_dev*, ::rte_eth_xstat_name* names, unsigned size) noexcept {
+  if (names != nullptr && size >= pair_counts::size) {
+    for (std::size_t i = 0; i != pair_counts::size; ++i) {
+      const std::string name = pair_counts::name(i);
+      names[i].name[name.copy(names[i].name, sizeof names[i].name - 1)] = '\0';
+    }
+  }
+  return static_cast<int>(pair_counts::size);
+}
+inline int xstats_get(::rte_eth_dev* dev, ::rte_eth_xstat* stats, unsigned size) noexcept {
+  if (stats != nullptr && size >= pair_counts::size) {
+    port& it = port_of(*dev);
+    pair_counts all;
+    for (std::size_t i = 0; i != it.options().queues; ++i) all += it.counts(i);
+    for (std::size_t i = 0; i != pair_counts::size; ++i) stats[i] = {i, all[i]};
+  }
+  return static_cast<int>(pair_counts::size);
 }
 
 inline int mac_set(::rte_eth_dev* dev, ::rte_ether_addr* address) noexcept {
@@ -270,6 +295,9 @@ constexpr ::eth_dev_ops all_operations() noexcept {
   ops.tx_queue_release = tx_release;
   ops.stats_get = stats_get;
   ops.stats_reset = stats_reset;
+  ops.xstats_get = xstats_get;
+  ops.xstats_get_names = xstats_names;
+  ops.xstats_reset = stats_reset;
   ops.mac_addr_set = mac_set;
   ops.mtu_set = mtu_set;
   ops.promiscuous_enable = take_everything;

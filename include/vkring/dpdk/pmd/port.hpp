@@ -74,10 +74,7 @@ class port {
     if (!started()) return;
     static_cast<void>(taps_.front().set_carrier(false));
     const std::lock_guard lock(mutex_);
-    for (std::size_t i = 0; i != pairs_; ++i) {
-      received_.keep(i, live_rx(i));
-      sent_.keep(i, live_tx(i));
-    }
+    for (std::size_t i = 0; i != pairs_; ++i) counted_.keep(i, live(i));
     device_ = std::monostate();
     for (rx_queue& each : rx_) each.pairs.clear();
     for (tx_queue& each : tx_) each.pair = nullptr;
@@ -126,14 +123,10 @@ class port {
     return link_->set_mtu(bytes);
   }
 
-  /// What came through a pair, or was sent into one. From any thread.
-  [[nodiscard]] traffic received(std::size_t pair) noexcept {
+  /// What a pair has counted. From any thread.
+  [[nodiscard]] pair_counts counts(std::size_t pair) noexcept {
     const std::lock_guard lock(mutex_);
-    return received_.total(pair, live_rx(pair));
-  }
-  [[nodiscard]] traffic sent(std::size_t pair) noexcept {
-    const std::lock_guard lock(mutex_);
-    return sent_.total(pair, live_tx(pair));
+    return counted_.total(pair, live(pair));
   }
   /// Frames for the port that the kernel found no room for.
   [[nodiscard]] std::uint64_t missed() {
@@ -142,10 +135,7 @@ class port {
   }
   void forget_statistics() {
     const std::lock_guard lock(mutex_);
-    for (std::size_t i = 0; i != options_.queues; ++i) {
-      received_.forget(i, live_rx(i));
-      sent_.forget(i, live_tx(i));
-    }
+    for (std::size_t i = 0; i != options_.queues; ++i) counted_.forget(i, live(i));
     forgotten_missed_ += live_missed();
   }
 
@@ -154,8 +144,7 @@ class port {
       : options_(std::move(options)),
         rx_(options_.queues),
         tx_(options_.queues),
-        received_(options_.queues),
-        sent_(options_.queues),
+        counted_(options_.queues),
         attached_(options_.queues, true) {}
 
   [[nodiscard]] vhost_options vhost() const {
@@ -304,30 +293,12 @@ class port {
     const auto now = link_->read();
     return now ? now->counters.tx_dropped - forgotten_missed_ : 0;
   }
-  [[nodiscard]] traffic live_rx(std::size_t i) noexcept {
-    traffic now;
+  [[nodiscard]] pair_counts live(std::size_t i) noexcept {
+    pair_counts now;
     if (i >= pairs_) return now;
     with_device([&](auto& device) {
-      now = traffic_of(device.rx(i).counters());
-      if (const worker_counters* far = device.worker_statistics(i)) {
-        now.errors += far->rx_too_long.value();
-      }
-    });
-    return now;
-  }
-  // What the worker could not hand to the kernel was not sent.
-  [[nodiscard]] traffic live_tx(std::size_t i) noexcept {
-    traffic now;
-    if (i >= pairs_) return now;
-    with_device([&](auto& device) {
-      const worker_counters* const far = device.worker_statistics(i);
-      std::uint64_t failed = 0;
-      if (far != nullptr) {
-        failed = far->tx_refused.value() + far->tx_link_down.value() + far->tx_failed.value();
-      }
-      now = traffic_of(device.tx(i).counters());
-      now.packets -= failed;
-      now.errors += failed;
+      now = pair_counts(device.rx(i).counters(), device.tx(i).counters(),
+                        device.worker_statistics(i));
     });
     return now;
   }
@@ -335,8 +306,7 @@ class port {
   port_options options_;
   std::vector<rx_queue> rx_;
   std::vector<tx_queue> tx_;
-  traffic_log received_;
-  traffic_log sent_;
+  port_counts counted_;
   std::vector<bool> attached_;
   std::vector<tap> taps_;
   std::optional<basic_link<>> link_;
