@@ -11,9 +11,10 @@ space=vkpmd-k-$$
 
 echo '== bad arguments'
 for bad in queues=0 queue_size=300 colour=red server=1 'iface=foo%d,queues=2' backend=nobody; do
-  testpmd "--vdev=net_vkring0,netns=$space,$bad" -- --auto-start </dev/null >"$work/out" 2>&1 &&
-    failed "$bad was taken"
-  grep -q "net_vkring ${bad%%,*}" "$work/out" || failed "nothing said about $bad"
+  testpmd "--vdev=net_vkring0,netns=$space,$bad" -- -i --total-num-mbufs=2048 </dev/null \
+    >"$work/out" 2>&1
+  grep -q 'No probed ethernet devices' "$work/out" || failed "$bad was taken"
+  grep -q "net_vkring0: net_vkring ${bad%%,*}: " "$work/out" || failed "nothing said about $bad"
 done
 [ "$(at vkpmd-k ip -br link | wc -l)" = 1 ] || failed 'an interface was left behind'
 

@@ -13,7 +13,8 @@ done
 
 # testpmd EAL_ARGUMENTS -- ARGUMENTS: on ordinary memory, with no device but those that are asked for.
 testpmd() {
-  dpdk-testpmd --no-huge -m 512 --no-pci --no-telemetry --no-shconf --lcores '0@0,1@1' \
+  # What it prints goes to a file, line by line.
+  stdbuf -oL dpdk-testpmd --no-huge -m 512 --no-pci --no-telemetry --no-shconf --lcores '0@0,1@1' \
     -d "$plugin" "$@"
 }
 
