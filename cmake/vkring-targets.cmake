@@ -83,7 +83,7 @@ if(TARGET vkring-dpdk AND EXISTS "${VKRING_DPDK_SDK}/ethdev_driver.h")
     "${VKRING_DPDK_SDK}" $<TARGET_PROPERTY:PkgConfig::libdpdk,INTERFACE_INCLUDE_DIRECTORIES>)
   target_compile_options(
     vkring-pmd INTERFACE $<TARGET_PROPERTY:PkgConfig::libdpdk,INTERFACE_COMPILE_OPTIONS>)
-  target_compile_definitions(vkring-pmd INTERFACE ALLOW_INTERNAL_API)
+  target_compile_definitions(vkring-pmd INTERFACE ALLOW_INTERNAL_API ALLOW_EXPERIMENTAL_API)
   add_library(vkring::pmd ALIAS vkring-pmd)
 else()
   message(STATUS "vkring::pmd is left out: VKRING_DPDK_SDK is no folder with ethdev_driver.h")

@@ -4,7 +4,7 @@
 
 // A DPDK driver whose ports are kernel interfaces: `--vdev=net_vkring0,iface=tap0`.
 //
-// Needs the headers of DPDK's driver SDK, `ALLOW_INTERNAL_API`, and a library that registers it: see
+// Needs the headers of DPDK's driver SDK, ALLOW_INTERNAL_API and ALLOW_EXPERIMENTAL_API defined, and a library that registers it: see
 // examples/dpdk_pmd.
 
 #include <bus_vdev_driver.h>
@@ -25,16 +25,16 @@ namespace vkring::inline v0::pmd {
 
 namespace detail {
 
-inline int give_port(::rte_vdev_device& to, std::unique_ptr<port> it) {
+inline int give_port(::rte_vdev_device& to, std::unique_ptr<instance> made) {
   auto* const mac = static_cast<::rte_ether_addr*>(
       ::rte_zmalloc("net_vkring", sizeof(::rte_ether_addr), alignof(::rte_ether_addr)));
   ::rte_eth_dev* const dev =
-      mac == nullptr ? nullptr : ::rte_eth_vdev_allocate(&to, sizeof(port*));
+      mac == nullptr ? nullptr : ::rte_eth_vdev_allocate(&to, sizeof(instance*));
   if (dev == nullptr) {
     ::rte_free(mac);
     return -ENOMEM;
   }
-  const link_state& interface = it->at_open();
+  const link_state& interface = made->it->at_open();
   if (interface.mac) std::copy(interface.mac->begin(), interface.mac->end(), mac->addr_bytes);
   ::rte_eth_dev_data& data = *dev->data;
   data.mac_addrs = mac;
@@ -42,8 +42,9 @@ inline int give_port(::rte_vdev_device& to, std::unique_ptr<port> it) {
   data.promiscuous = 1;
   data.all_multicast = 1;
   data.dev_link.link_status = RTE_ETH_LINK_DOWN;
-  data.dev_flags |= RTE_ETH_DEV_AUTOFILL_QUEUE_XSTATS;
-  *static_cast<port**>(data.dev_private) = it.release();
+  data.dev_flags |= RTE_ETH_DEV_AUTOFILL_QUEUE_XSTATS | RTE_ETH_DEV_INTR_LSC;
+  dev->intr_handle = made->lines.handle();
+  instance_of(*dev) = made.release();
   dev->dev_ops = &operations;
   ::rte_eth_dev_probing_finish(dev);
   return 0;
@@ -62,9 +63,12 @@ inline int probe(::rte_vdev_device* vdev) noexcept {
   const char* const arguments = ::rte_vdev_device_args(vdev);
   auto options = parse_devargs(arguments == nullptr ? "" : arguments);
   if (!options) return answer(name, options);
+  auto lines = interrupts::open(options->netns);
+  if (!lines) return answer(name, lines);
   auto made = port::open(std::move(*options));
   if (!made) return answer(name, made);
-  return detail::give_port(*vdev, std::move(*made));
+  return detail::give_port(
+      *vdev, std::unique_ptr<instance>(new instance{std::move(*made), std::move(*lines)}));
 }
 
 /// Closes the port of a device.

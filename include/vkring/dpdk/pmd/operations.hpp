@@ -6,6 +6,7 @@
 
 #include <ethdev_driver.h>
 #include <vkring/dpdk/pmd/burst.hpp>
+#include <vkring/dpdk/pmd/interrupts.hpp>
 #include <vkring/dpdk/pmd/log.hpp>
 #include <vkring/dpdk/pmd/offloads.hpp>
 #include <vkring/dpdk/pmd/port.hpp>
@@ -16,15 +17,24 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace vkring::inline v0::pmd {
 
-/// The port of an ethdev, whose private data are the pointer to it.
+/// What an ethdev is: its private data are a pointer to one of these.
+struct instance {
+  std::unique_ptr<port> it;
+  interrupts lines;
+};
+[[nodiscard]] inline instance*& instance_of(const ::rte_eth_dev& dev) noexcept {
+  return *static_cast<instance**>(dev.data->dev_private);
+}
 [[nodiscard]] inline port& port_of(const ::rte_eth_dev& dev) noexcept {
-  return **static_cast<port**>(dev.data->dev_private);
+  return *instance_of(dev)->it;
 }
 
 namespace detail {
@@ -44,7 +54,9 @@ inline int configure(::rte_eth_dev* dev) noexcept {
     return refuse("rxmode.mq_mode", "the kernel chooses the queue by its own flow hash: no RSS");
   }
   if (conf.txmode.mq_mode != RTE_ETH_MQ_TX_NONE) return refuse("txmode.mq_mode", "none");
-  if (conf.intr_conf.rxq != 0) return refuse("intr_conf.rxq", "no receive interrupts");
+  if (conf.intr_conf.rxq != 0 && dev->data->nb_tx_queues > dev->data->nb_rx_queues) {
+    return refuse("intr_conf.rxq", "needs a receive queue for each transmit queue");
+  }
   // An application that has no opinion says 1500.
   if (it.options().mtu != 0 && dev->data->mtu == RTE_ETHER_MTU) dev->data->mtu = it.options().mtu;
   return 0;
@@ -81,12 +93,68 @@ inline int update_link(::rte_eth_dev* dev, int) noexcept {
   return 0;
 }
 
+// Netlink has told something about some interface.
+inline void on_link_event(void* argument) noexcept {
+  auto* const dev = static_cast<::rte_eth_dev*>(argument);
+  instance_of(*dev)->lines.take_note();
+  const auto before = dev->data->dev_link.link_status;
+  if (update_link(dev, 0) == 0 && dev->data->dev_link.link_status != before) {
+    ::rte_eth_dev_callback_process(dev, RTE_ETH_EVENT_INTR_LSC, nullptr);
+  }
+}
+
+// With a link-state or receive interrupts, if they are wanted.
+inline result<void> start_interrupts(::rte_eth_dev& dev) {
+  const ::rte_eth_intr_conf& wanted = dev.data->dev_conf.intr_conf;
+  interrupts& lines = instance_of(dev)->lines;
+  if (wanted.rxq != 0) {
+    std::vector<int> calls;
+    port_of(dev).with_device([&](auto& device) {
+      for (std::size_t i = 0; i != dev.data->nb_rx_queues; ++i) {
+        calls.push_back(device.rx_call(i).fd());
+      }
+    });
+    if (auto done = lines.watch(calls); !done) return done;
+  }
+  if (wanted.lsc == 0) return {};
+  const int done = ::rte_intr_callback_register(lines.handle(), on_link_event, &dev);
+  return done == 0 ? result<void>{} : fail(-done, "rte_intr_callback_register");
+}
+inline void stop_interrupts(::rte_eth_dev& dev) noexcept {
+  interrupts& lines = instance_of(dev)->lines;
+  // Waits for one that is running, unless it runs in the thread that is here.
+  if (dev.data->dev_conf.intr_conf.lsc != 0) {
+    while (::rte_intr_callback_unregister(lines.handle(), on_link_event, &dev) == -EAGAIN) {
+    }
+  }
+  lines.unwatch();
+}
+
+inline int rx_interrupt_on(::rte_eth_dev* dev, std::uint16_t index) noexcept {
+  port_of(*dev).with_device([&](auto& device) {
+    // What came before nobody calls for any more.
+    if (device.rx(index).enable_call() == notification::more_pending) {
+      device.rx_call(index).signal();
+    }
+  });
+  return 0;
+}
+inline int rx_interrupt_off(::rte_eth_dev* dev, std::uint16_t index) noexcept {
+  port_of(*dev).with_device([&](auto& device) { device.rx(index).disable_call(); });
+  return 0;
+}
+
 inline int start(::rte_eth_dev* dev) noexcept {
   const ::rte_eth_dev_data& data = *dev->data;
   const auto started = port_of(*dev).start({data.nb_rx_queues, data.nb_tx_queues,
                                             data.dev_conf.rxmode.offloads,
                                             data.dev_conf.txmode.offloads, data.mtu});
   if (!started) return answer(data.name, started);
+  if (auto done = start_interrupts(*dev); !done) {
+    stop_interrupts(*dev);
+    port_of(*dev).stop();
+    return answer(data.name, done);
+  }
   port_of(*dev).with_device([&](auto& device) {
     for (std::size_t i = 0; i != device.queue_pairs(); ++i) device.rx(i).set_port(data.port_id);
     say(RTE_LOG_INFO, data.name,
@@ -99,10 +167,11 @@ inline int start(::rte_eth_dev* dev) noexcept {
     use_bursts<split>(*dev);
   }
   set_queue_states(*dev, RTE_ETH_QUEUE_STATE_STARTED);
-  return 0;
+  return update_link(dev, 0);
 }
 
 inline int stop(::rte_eth_dev* dev) noexcept {
+  if (port_of(*dev).started()) stop_interrupts(*dev);
   port_of(*dev).stop();
   dev->data->dev_started = 0;
   set_queue_states(*dev, RTE_ETH_QUEUE_STATE_STOPPED);
@@ -112,7 +181,9 @@ inline int stop(::rte_eth_dev* dev) noexcept {
 // The rest is ethdev's to release.
 inline int close(::rte_eth_dev* dev) noexcept {
   if (::rte_eal_process_type() != RTE_PROC_PRIMARY) return 0;
-  delete &port_of(*dev);
+  static_cast<void>(stop(dev));
+  delete std::exchange(instance_of(*dev), nullptr);
+  dev->intr_handle = nullptr;
   return 0;
 }
 
@@ -310,6 +381,8 @@ constexpr ::eth_dev_ops all_operations() noexcept {
   ops.rx_burst_mode_get = burst_mode;
   ops.tx_burst_mode_get = burst_mode;
   ops.tx_done_cleanup = done_cleanup;
+  ops.rx_queue_intr_enable = rx_interrupt_on;
+  ops.rx_queue_intr_disable = rx_interrupt_off;
   return ops;
 }
 
