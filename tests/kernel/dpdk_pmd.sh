@@ -52,10 +52,10 @@ same 'errors' "$(port_count 0 TX-errors)" 0
 
 echo '== rxonly'
 tell 'clear port stats 0' 'set fwd rxonly' start
-before=$(kernel tx)
+was=$(kernel tx)
 at vkpmd-k ping -q -c 100 -i 0.002 -W 1 192.168.1.2 >/dev/null
 settle
-same 'sent by the kernel and received' "$(port_count 0 RX-packets)" "$(($(kernel tx) - before))"
+same 'sent by the kernel and received' "$(port_count 0 RX-packets)" "$(($(kernel tx) - was))"
 tell stop
 
 echo '== io, macswap, csum: each frame comes back'

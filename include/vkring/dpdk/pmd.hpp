@@ -4,8 +4,8 @@
 
 // A DPDK driver whose ports are kernel interfaces: `--vdev=net_vkring0,iface=tap0`.
 //
-// Needs the headers of DPDK's driver SDK, ALLOW_INTERNAL_API and ALLOW_EXPERIMENTAL_API defined, and a library that registers it: see
-// examples/dpdk_pmd.
+// Needs the headers of DPDK's driver SDK, ALLOW_INTERNAL_API and ALLOW_EXPERIMENTAL_API defined, and
+// a library that registers it: see examples/dpdk_pmd.
 
 #include <bus_vdev_driver.h>
 #include <ethdev_driver.h>
