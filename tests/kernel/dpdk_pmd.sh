@@ -76,6 +76,7 @@ ping_through vkpmd-k 192.168.1.2
 
 echo '== link, MAC, MTU'
 at vkpmd-k ip link set tap0 down
+wait_for grep -q 'link state change event' "$work/out" || failed 'no interrupt of the link'
 wait_for link_is down || failed 'the port does not see that the interface is down'
 at vkpmd-k ip link set tap0 up
 wait_for link_is up || failed 'the port does not see that the interface is up'

@@ -40,6 +40,7 @@ struct instance {
 namespace detail {
 
 inline constexpr std::uint16_t largest_ring = 32768;
+inline constexpr std::uint16_t largest_mtu = 65521;  // of a TAP
 
 inline int configure(::rte_eth_dev* dev) noexcept {
   const ::rte_eth_conf& conf = dev->data->dev_conf;
@@ -145,7 +146,7 @@ inline int rx_interrupt_off(::rte_eth_dev* dev, std::uint16_t index) noexcept {
 }
 
 inline int start(::rte_eth_dev* dev) noexcept {
-  const ::rte_eth_dev_data& data = *dev->data;
+  ::rte_eth_dev_data& data = *dev->data;
   const auto started = port_of(*dev).start({data.nb_rx_queues, data.nb_tx_queues,
                                             data.dev_conf.rxmode.offloads,
                                             data.dev_conf.txmode.offloads, data.mtu});
@@ -157,6 +158,8 @@ inline int start(::rte_eth_dev* dev) noexcept {
   }
   port_of(*dev).with_device([&](auto& device) {
     for (std::size_t i = 0; i != device.queue_pairs(); ++i) device.rx(i).set_port(data.port_id);
+    data.scattered_rx = device.plan().mergeable & 1u;
+    data.lro = (data.dev_conf.rxmode.offloads & RTE_ETH_RX_OFFLOAD_TCP_LRO) != 0 ? 1 : 0;
     say(RTE_LOG_INFO, data.name,
         device.name() + ": served by " + std::string(device.backend()) + " (" +
             std::string(device.backend_reason()) + ')');
@@ -192,8 +195,9 @@ inline int infos_get(::rte_eth_dev* dev, ::rte_eth_dev_info* info) noexcept {
   const port_options& options = it.options();
   info->if_index = static_cast<unsigned>(it.at_open().index);
   info->min_mtu = RTE_ETHER_MIN_MTU;
-  info->max_mtu = 65521;
-  info->max_rx_pktlen = 65521 + RTE_ETHER_HDR_LEN;
+  info->max_mtu = largest_mtu;
+  info->max_rx_pktlen = largest_mtu + RTE_ETHER_HDR_LEN;
+  info->max_lro_pkt_size = info->max_rx_pktlen;
   info->min_rx_bufsize = 64;
   info->max_rx_queues = info->max_tx_queues = options.queues;
   info->max_mac_addrs = 1;

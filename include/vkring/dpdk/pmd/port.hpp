@@ -244,6 +244,16 @@ class port {
   }
 
   result<void> check_queues(const start_request& wanted) const {
+    constexpr std::uint64_t several = RTE_ETH_RX_OFFLOAD_SCATTER | RTE_ETH_RX_OFFLOAD_TCP_LRO;
+    constexpr std::uint32_t vlan_tag = 4;
+    const std::uint32_t largest = wanted.mtu + RTE_ETHER_HDR_LEN + vlan_tag;
+    for (std::size_t i = 0; i != wanted.rx_queues; ++i) {
+      const std::uint32_t room = ::rte_pktmbuf_data_room_size(rx_[i].pool);
+      if ((wanted.rx_offloads & several) != 0 || largest + RTE_PKTMBUF_HEADROOM <= room) continue;
+      return fail(std::errc::invalid_argument, "start", "receive queue " + std::to_string(i),
+                  "frames of an MTU of " + std::to_string(wanted.mtu) +
+                      " need more than one of its buffers: turn on RX_OFFLOAD_SCATTER");
+    }
     for (std::size_t i = 0; i != wanted.rx_queues; ++i) {
       if (rx_[i].size != rx_.front().size) {
         return fail(std::errc::not_supported, "start", "receive queue " + std::to_string(i),
