@@ -10,6 +10,10 @@ for each in "$plugin" "$(command -v dpdk-testpmd)"; do
     exit 77
   }
 done
+grep -q __asan_init "$plugin" && {
+  echo 'skipped: a plugin with a sanitizer needs an application that has it' >&2
+  exit 77
+}
 
 # testpmd EAL_ARGUMENTS -- ARGUMENTS: on ordinary memory, with no device but those that are asked for.
 testpmd() {
