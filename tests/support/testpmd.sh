@@ -18,8 +18,8 @@ grep -q __asan_init "$plugin" && {
 # testpmd EAL_ARGUMENTS -- ARGUMENTS: on ordinary memory, with no device but those that are asked for.
 testpmd() {
   # What it prints goes to a file, line by line.
-  stdbuf -oL dpdk-testpmd --no-huge -m 512 --no-pci --no-telemetry --no-shconf --lcores '0@0,1@1' \
-    -d "$plugin" "$@"
+  RUNTIME_DIRECTORY=$work stdbuf -oL dpdk-testpmd --no-huge -m 128 --no-pci --no-shconf \
+    --no-telemetry --lcores '0@0,1@1' -d "$plugin" "$@"
 }
 
 # start_testpmd EAL_ARGUMENTS -- ARGUMENTS: in the background, taking what `tell` says.
