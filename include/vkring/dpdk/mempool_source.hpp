@@ -70,8 +70,8 @@ class mempool_source {
   static result<std::shared_ptr<mempool_source>> make(::rte_mempool* pool) {
     return make({&pool, 1});
   }
-  /// The same with a pool for each queue pair, the same one for several or not; pairs beyond the last
-  /// have the first. As buffers count as many bytes as the smallest have.
+  /// The same with a pool for each queue pair, the same one for several or not; pairs beyond the
+  /// last have the first. As buffers count as many bytes as the smallest have.
   static result<std::shared_ptr<mempool_source>> make(std::span<::rte_mempool* const> pools) {
     if (pools.empty()) {
       return fail(std::errc::invalid_argument, "mempool_source", "pools", "needs a packet pool");

@@ -39,7 +39,7 @@ struct rx_queue {
 struct tx_queue {
   std::uint16_t size = 0;  ///< 0: not set up
   bool is_packed = false;
-  void* pair = nullptr;    ///< while started: a `tx_type` of the port's device
+  void* pair = nullptr;  ///< while started: a `tx_type` of the port's device
 
   template <class Layout>
   [[nodiscard]] typename device_of<Layout>::tx_type& it() const noexcept {

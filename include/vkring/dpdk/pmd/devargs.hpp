@@ -26,21 +26,21 @@ namespace vkring::inline v0 {
 
 /// What a port of net_vkring is to be. As it is: what one without arguments is.
 struct port_options {
-  std::string path = {};            ///< of the vhost-net node; empty: the usual one
-  std::string iface = {};           ///< the interface, made or attached to; empty: a new name
-  std::string netns = {};           ///< the network namespace of the interface
+  std::string path = {};   ///< of the vhost-net node; empty: the usual one
+  std::string iface = {};  ///< the interface, made or attached to; empty: a new name
+  std::string netns = {};  ///< the network namespace of the interface
   backend_kind backend = backend_kind::automatic;
-  std::uint16_t queues = 1;         ///< the most queue pairs that it can be configured with
-  std::uint32_t queue_size = 256;   ///< descriptors of a ring where the application has no opinion
+  std::uint16_t queues = 1;        ///< the most queue pairs that it can be configured with
+  std::uint32_t queue_size = 256;  ///< descriptors of a ring where the application has no opinion
   std::optional<mac_address> mac = {};  ///< of the port and of the interface: they are one
-  std::uint16_t mtu = 0;            ///< 0: the interface's own
-  std::uint32_t speed = 0;          ///< in Mbit/s, as the link is to report it; 0: unknown
-  bool packed = false;              ///< packed rings, which the worker alone serves
-  bool persist = false;             ///< the interface outlives the port
+  std::uint16_t mtu = 0;                ///< 0: the interface's own
+  std::uint32_t speed = 0;              ///< in Mbit/s, as the link is to report it; 0: unknown
+  bool packed = false;                  ///< packed rings, which the worker alone serves
+  bool persist = false;                 ///< the interface outlives the port
   want mergeable = want::preferred;
   want in_order = want::off;
   want event_idx = want::preferred;
-  wanted_offloads offloads = {};    ///< the most that the application can turn on
+  wanted_offloads offloads = {};  ///< the most that the application can turn on
   std::chrono::microseconds busyloop{0};
   bool has_busyloop = false;
   std::vector<int> worker_cpus = {};  ///< of the threads that serve the rings, the kernel's or ours
@@ -100,7 +100,7 @@ inline devarg_verdict read_backend(backend_kind& into, std::string_view text) {
 }
 
 inline devarg_verdict read_speed(std::uint32_t& into, std::string_view text) {
-  constexpr std::uint32_t known[] = {10,    100,   1000,  2500,   5000,   10000,  20000,
+  constexpr std::uint32_t known[] = {10,    100,   1000,  2500,  5000,   10000,  20000,
                                      25000, 40000, 50000, 56000, 100000, 200000, 400000};
   std::string allowed = "Mbit/s, one of";
   for (const std::uint32_t each : known) {
@@ -192,8 +192,7 @@ inline result<void> check_together(const port_options& options) {
                   "a power of two, but for packed rings");
   }
   if (options.queues > 1 && options.iface.find('%') != std::string::npos) {
-    return refuse("iface=" + options.iface,
-                  "several queues attach by name: give one without %d");
+    return refuse("iface=" + options.iface, "several queues attach by name: give one without %d");
   }
   const bool asks_vhost = options.backend == backend_kind::vhost ||
                           (options.backend == backend_kind::automatic && !options.path.empty());
@@ -224,9 +223,9 @@ inline result<void> check_together(const port_options& options) {
       return fail(std::errc::invalid_argument, "net_vkring", item, why);
     };
     const std::size_t equals = item.find('=');
-    const auto* const found =
-        std::find_if(std::begin(devargs), std::end(devargs),
-                     [&](const detail::devarg& each) { return each.name == item.substr(0, equals); });
+    const auto* const found = std::find_if(
+        std::begin(devargs), std::end(devargs),
+        [&](const detail::devarg& each) { return each.name == item.substr(0, equals); });
     if (found == std::end(devargs)) {
       std::string known = "unknown; known are";
       for (const detail::devarg& each : devargs) known.append(" ").append(each.name);

@@ -147,9 +147,9 @@ inline int rx_interrupt_off(::rte_eth_dev* dev, std::uint16_t index) noexcept {
 
 inline int start(::rte_eth_dev* dev) noexcept {
   ::rte_eth_dev_data& data = *dev->data;
-  const auto started = port_of(*dev).start({data.nb_rx_queues, data.nb_tx_queues,
-                                            data.dev_conf.rxmode.offloads,
-                                            data.dev_conf.txmode.offloads, data.mtu});
+  const auto started =
+      port_of(*dev).start({data.nb_rx_queues, data.nb_tx_queues, data.dev_conf.rxmode.offloads,
+                           data.dev_conf.txmode.offloads, data.mtu});
   if (!started) return answer(data.name, started);
   if (auto done = start_interrupts(*dev); !done) {
     stop_interrupts(*dev);
@@ -224,8 +224,8 @@ inline int rx_setup(::rte_eth_dev* dev, std::uint16_t index, std::uint16_t size,
                     const ::rte_eth_rxconf*, ::rte_mempool* pool) noexcept {
   port& it = port_of(*dev);
   if (pool == nullptr) {
-    return answer<void>(dev->data->name, fail(std::errc::not_supported, "rx_queue_setup",
-                                              "pool", "buffers of several kinds in one queue"));
+    return answer<void>(dev->data->name, fail(std::errc::not_supported, "rx_queue_setup", "pool",
+                                              "buffers of several kinds in one queue"));
   }
   if (auto good = check_size(it, size); !good) return answer(dev->data->name, good);
   rx_queue& queue = it.rx(index);

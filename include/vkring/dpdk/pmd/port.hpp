@@ -65,7 +65,8 @@ class port {
   [[nodiscard]] tx_queue& tx(std::size_t i) noexcept { return tx_[i]; }
 
   /// Opens a device on the interface with the queues that were set up, and gives these their pairs.
-  /// Errors: those of `device::open` and `mempool_source::make`; queues of different sizes. Nothing is started then.
+  /// Errors: those of `device::open` and `mempool_source::make`; queues of different sizes.
+  /// Nothing is started then.
   result<void> start(const start_request& wanted) {
     return options_.packed ? start_with<packed>(wanted) : start_with<split>(wanted);
   }
@@ -112,9 +113,8 @@ class port {
   /// Errors also: EBUSY for more than a started device without mergeable buffers has room for.
   result<void> set_mtu(std::uint16_t bytes) {
     bool fits = true;
-    with_device([&](auto& device) {
-      fits = device.plan().mergeable || bytes <= device.plan().mtu;
-    });
+    with_device(
+        [&](auto& device) { fits = device.plan().mergeable || bytes <= device.plan().mtu; });
     if (!fits) {
       return fail(std::errc::device_or_resource_busy, "set_mtu", std::to_string(bytes),
                   "without mergeable buffers, stop the port first");

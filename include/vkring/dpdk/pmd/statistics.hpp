@@ -24,10 +24,8 @@ namespace vkring::inline v0::pmd {
 namespace detail {
 
 inline constexpr std::pair<std::string_view, counter queue_counters::*> queue_fields[] = {
-    {"packets", &queue_counters::frames},
-    {"bytes", &queue_counters::bytes},
-    {"kicks", &queue_counters::kicks},
-    {"kicks_suppressed", &queue_counters::kicks_suppressed},
+    {"packets", &queue_counters::frames},  {"bytes", &queue_counters::bytes},
+    {"kicks", &queue_counters::kicks},     {"kicks_suppressed", &queue_counters::kicks_suppressed},
     {"starved", &queue_counters::starved},
 };
 inline constexpr std::pair<std::string_view, counter worker_counters::*> worker_fields[] = {
@@ -49,8 +47,9 @@ inline constexpr std::size_t queue_values = std::size(queue_fields) + drop_reaso
 // Where a field is within its table.
 template <class Table, class Field>
 constexpr std::size_t position(const Table& table, Field field) noexcept {
-  const auto* const found = std::find_if(std::begin(table), std::end(table),
-                                         [field](const auto& each) { return each.second == field; });
+  const auto* const found =
+      std::find_if(std::begin(table), std::end(table),
+                   [field](const auto& each) { return each.second == field; });
   return static_cast<std::size_t>(found - std::begin(table));
 }
 
@@ -68,8 +67,7 @@ struct traffic {
 /// queue, of its transmit queue, and of the worker that serves it (0 with vhost-net).
 class pair_counts {
  public:
-  static constexpr std::size_t size =
-      2 * detail::queue_values + std::size(detail::worker_fields);
+  static constexpr std::size_t size = 2 * detail::queue_values + std::size(detail::worker_fields);
 
   /// The name of a number: `rx_packets`, `tx_drop_too_short`, `worker_calls`. Allocation: the text.
   [[nodiscard]] static std::string name(std::size_t index) {
@@ -140,8 +138,8 @@ class pair_counts {
     const auto value = [&](counter queue_counters::*field) {
       return values_[from + detail::position(detail::queue_fields, field)];
     };
-    const auto drops = values_.begin() + static_cast<std::ptrdiff_t>(
-                                             from + std::size(detail::queue_fields));
+    const auto drops =
+        values_.begin() + static_cast<std::ptrdiff_t>(from + std::size(detail::queue_fields));
     return {value(&queue_counters::frames), value(&queue_counters::bytes),
             std::accumulate(drops, drops + drop_reasons, std::uint64_t{0}),
             value(&queue_counters::starved)};
