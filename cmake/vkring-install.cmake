@@ -26,7 +26,9 @@ configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/vkring-config.cmake.i
 # While the major version is 0, a new minor version may break what an older one promised.
 write_basic_package_version_file("${tree_dir}/vkring-config-version.cmake"
                                  COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+configure_file("${PROJECT_SOURCE_DIR}/cmake/dpdk-driver-sdk.cmake" "${tree_dir}" COPYONLY)
 install(FILES "${tree_dir}/vkring-config.cmake" "${tree_dir}/vkring-config-version.cmake"
+              "${tree_dir}/dpdk-driver-sdk.cmake"
         DESTINATION "${package_dir}" COMPONENT vkring-dev)
 
 # Relative to the place of the file, so that the tree can be installed or moved anywhere.

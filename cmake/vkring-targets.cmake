@@ -70,21 +70,6 @@ foreach(header IN LISTS pmd_headers)
     list(REMOVE_ITEM pmd_headers "${header}")
   endif()
 endforeach()
+include(dpdk-driver-sdk)
 vkring_add_component(dpdk PkgConfig::libdpdk ${dpdk_headers})
-
-find_path(VKRING_DPDK_SDK ethdev_driver.h HINTS ${libdpdk_INCLUDE_DIRS}
-          DOC "The folder of ethdev_driver.h, of the driver SDK of the DPDK that pkg-config finds")
-if(TARGET vkring-dpdk AND EXISTS "${VKRING_DPDK_SDK}/ethdev_driver.h")
-  vkring_add_headers(vkring-pmd FILES ${pmd_headers} LINK vkring)
-  # The application that loads a driver has the libraries: with those of its own, a driver would
-  # bring a second EAL into one that is linked statically.
-  target_include_directories(
-    vkring-pmd SYSTEM INTERFACE
-    "${VKRING_DPDK_SDK}" $<TARGET_PROPERTY:PkgConfig::libdpdk,INTERFACE_INCLUDE_DIRECTORIES>)
-  target_compile_options(
-    vkring-pmd INTERFACE $<TARGET_PROPERTY:PkgConfig::libdpdk,INTERFACE_COMPILE_OPTIONS>)
-  target_compile_definitions(vkring-pmd INTERFACE ALLOW_INTERNAL_API ALLOW_EXPERIMENTAL_API)
-  add_library(vkring::pmd ALIAS vkring-pmd)
-else()
-  message(STATUS "vkring::pmd is left out: VKRING_DPDK_SDK is no folder with ethdev_driver.h")
-endif()
+vkring_add_component(pmd dpdk-driver-sdk ${pmd_headers})

@@ -7,6 +7,11 @@
 #ifdef CONSUMER_USES_FMT
 #include <vkring/fmt.hpp>
 #endif
+#ifdef CONSUMER_USES_PMD
+#include <vkring/dpdk/pmd.hpp>
+#elif defined CONSUMER_USES_DPDK
+#include <vkring/dpdk/mbuf.hpp>
+#endif
 
 int errors_seen_by_second(const vkring::error& met);
 int errors_seen_by_second(const vkring::error& met) {
