@@ -112,14 +112,40 @@ class header_writer {
   return header_fault::none;
 }
 
+namespace detail {
+
+// Whether another device might send such a packet.
+[[nodiscard]] constexpr bool is_unsupported(header_fault fault) noexcept {
+  switch (fault) {
+    case header_fault::unknown_flags:
+    case header_fault::unknown_gso_type:
+    case header_fault::csum_not_negotiated:
+    case header_fault::gso_not_negotiated:
+    case header_fault::ecn_not_negotiated:
+    case header_fault::tunnel_not_negotiated:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace detail
+
 /// Prepares packets in order and returns how many: fewer than there are means that the next one
-/// cannot be sent, and rte_errno is ENOTSUP or EINVAL. What `rte_eth_tx_prepare` is for.
-inline std::uint16_t prepare(std::span<::rte_mbuf*> packets) noexcept {
+/// cannot be sent, and rte_errno is ENOTSUP or EINVAL. `allowed` is what was agreed on
+/// (`rules().offloads` of the queue). What `rte_eth_tx_prepare` is for.
+inline std::uint16_t prepare(std::span<::rte_mbuf*> packets,
+                             const frame_offloads& allowed = {true, true, true, true, true, true,
+                                                              true}) noexcept {
   for (std::size_t i = 0; i < packets.size(); ++i) {
     header_fault fault = prepare(packets[i]);
-    if (fault == header_fault::none) fault = header_of(*packets[i]).fault;
+    const mbuf_header asked = header_of(*packets[i]);
+    if (fault == header_fault::none) fault = asked.fault;
+    if (fault == header_fault::none) {
+      fault = check_tx_header(asked.header, packets[i]->pkt_len, allowed);
+    }
     if (fault == header_fault::none) continue;
-    rte_errno = fault == header_fault::unknown_flags ? ENOTSUP : EINVAL;
+    rte_errno = detail::is_unsupported(fault) ? ENOTSUP : EINVAL;
     return static_cast<std::uint16_t>(i);
   }
   return static_cast<std::uint16_t>(packets.size());

@@ -67,8 +67,10 @@ std::uint16_t tx_burst(void* queue, ::rte_mbuf** packets, std::uint16_t count) n
   return static_cast<tx_queue*>(queue)->it<Layout>().tx_burst({packets, count});
 }
 
-inline std::uint16_t tx_prepare(void*, ::rte_mbuf** packets, std::uint16_t count) noexcept {
-  return prepare({packets, count});
+template <class Layout>
+std::uint16_t tx_prepare(void* queue, ::rte_mbuf** packets, std::uint16_t count) noexcept {
+  return prepare({packets, count},
+                 static_cast<tx_queue*>(queue)->it<Layout>().rules().offloads);
 }
 
 /// How many buffers the device has filled that were not received yet. `Number` is unsigned until

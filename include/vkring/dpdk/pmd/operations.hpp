@@ -67,7 +67,7 @@ template <class Layout, class Device>
 void use_bursts(Device& dev) noexcept {
   dev.rx_pkt_burst = rx_burst<Layout>;
   dev.tx_pkt_burst = tx_burst<Layout>;
-  dev.tx_pkt_prepare = tx_prepare;
+  dev.tx_pkt_prepare = tx_prepare<Layout>;
   dev.rx_queue_count = rx_queue_count<Layout>;
   dev.rx_descriptor_status = rx_descriptor_status<Layout>;
   dev.tx_descriptor_status = tx_descriptor_status<Layout>;
