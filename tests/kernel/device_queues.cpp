@@ -119,6 +119,45 @@ TEMPLATE_TEST_CASE("device queues: what was sent before arrives, what is sent me
   }
 }
 
+TEMPLATE_TEST_CASE("device queues: rings of sizes of their own", "", split, packed) {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  for (const backend_kind backend : backends<TestType>()) {
+    const auto config_with = [&](std::vector<ring_sizes> wanted) {
+      device_config config = config_of(backend);
+      config.sizes = std::move(wanted);
+      return config;
+    };
+    std::vector<ring_sizes> sizes = {{512, 64}, {2, 1024}, {256, 256}, {32, 8}};
+    layout_bed<TestType> bed(*ns, config_with(sizes),
+                             {.buffers = 4096, .memory = {.shareable = true}});
+    CAPTURE(bed.it.backend());
+    for (std::size_t pair = 0; pair != pairs; ++pair) {
+      CAPTURE(pair);
+      CHECK(bed.it.tx(pair).ring().size() == sizes[pair].tx);
+      CHECK(bed.it.rx(pair).ring().size() == sizes[pair].rx);
+      CHECK(bed.to_kernel(pair, 1200, 1000) == "");
+      for (std::size_t other = 0; other != pairs; ++other) {
+        REQUIRE(bed.it.set_enabled(other, other == pair));
+      }
+      CHECK(bed.from_kernel(1200, 1000) == "");
+      for (std::size_t other = 0; other != pairs; ++other) {
+        REQUIRE(bed.it.set_enabled(other, true));
+      }
+    }
+    for (const auto& each : bed.it.health()) CHECK(each.good());
+    CHECK(bed.it.suspend().error().hint == "its rings are not all of one size");
+    const auto refusal = [&] {
+      auto refused = basic_device<TestType>::open(config_with(sizes), bed.pool);
+      return refused ? "" : refused.error().message();
+    };
+    sizes[1].rx = 0;
+    CHECK(refusal().find("queue-size=0") != std::string::npos);
+    sizes.pop_back();
+    CHECK(refusal().find("3 sizes") != std::string::npos);
+  }
+}
+
 TEST_CASE("device queues: none at all, and the interface goes meanwhile") {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);

@@ -145,6 +145,39 @@ TEST_CASE("pmd port: what queues are, and what packets can be") {
   }
 }
 
+TEST_CASE("pmd port: each queue has a ring of the size that it was set up with") {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  const packet_pool pool = make_packet_pool(4095);
+  for (const bool is_packed : {false, true}) {
+    port_setup setup;
+    setup.arguments = is_packed ? "backend=worker,packed_vq=1" : "backend=" + backend_here();
+    setup.arguments += ",queues=3";
+    setup.rx_sizes = {64, 512};
+    setup.tx_sizes = {1024, 8, 32};
+    pmd_port port(*ns, *pool, setup);
+    CHECK(::rte_mempool_in_use_count(pool.get()) == 64 + 512 + 64);
+    tap_wire wire(*ns, port.interface().index);
+    for (std::uint16_t queue = 0; queue != 3; ++queue) {
+      CAPTURE(queue);
+      ::rte_eth_txq_info info{};
+      REQUIRE(::rte_eth_tx_queue_info_get(port.id(), queue, &info) == 0);
+      CHECK(info.nb_desc == setup.tx_sizes[queue]);
+      CHECK(::rte_eth_tx_descriptor_status(port.id(), queue, info.nb_desc) == -EINVAL);
+      for (std::uint32_t i = 0; i != 100; ++i) {
+        REQUIRE(port.send(packet_of(*pool, numbered_frame(i, 200)), queue));
+        std::int64_t number = -1;
+        REQUIRE(eventually([&] { return (number = wire.next_number()) != -1; }));
+        REQUIRE(number == i);
+      }
+    }
+    for (std::uint32_t i = 0; i != 1500; ++i) {
+      REQUIRE(wire.send(numbered_frame(i, 200)) == 0);
+      REQUIRE(eventually([&] { return port.receive_all(0) + port.receive_all(1) == 1; }));
+    }
+  }
+}
+
 TEST_CASE("pmd port: how much lies in a receive ring") {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);

@@ -43,7 +43,8 @@ struct resting_pair {
   resting_pair(bool in_order, bool indirect)
       : state(agreed_state(*pool, in_order, indirect)),
         plan(state.agreed.plan({"test", {}}).value()),
-        layout{queue_size, indirect ? queue_pair_layout::entries_for(256) : std::uint16_t{0}},
+        layout{queue_size, queue_size,
+               indirect ? queue_pair_layout::entries_for(256) : std::uint16_t{0}},
         memory(region::make(layout.bytes<ring_type>()).value()) {
     memory_table table;
     pair_type pair(pair_type::events::create().value(), memory.bytes(), 0x1000, layout, options(),
@@ -90,7 +91,7 @@ struct resting_pair {
     return made;
   }
   [[nodiscard]] ring_type rx_ring() { return pair_type::rx_ring_in(memory.bytes(), layout); }
-  [[nodiscard]] ring_options options() const { return options_of(plan, queue_size); }
+  [[nodiscard]] ring_options options() const { return options_of(plan).of_size(queue_size); }
 
   // Goes on with some state that was not refused, as resume does; false when it is refused now.
   bool go_on(const device_state& some) {
@@ -99,7 +100,7 @@ struct resting_pair {
     std::copy(before.begin(), before.end(), memory.bytes().begin());
     const offload_plan again = some.agreed.plan({"test", {}}).value();
     const queue_pair_layout other{
-        queue_size, again.indirect ? queue_pair_layout::entries_for(256) : std::uint16_t{0}};
+        queue_size, queue_size, again.indirect ? queue_pair_layout::entries_for(256) : std::uint16_t{0}};
     if (other.bytes<ring_type>() > memory.bytes().size()) return false;
     if (!flaw(some.pairs[0].tx.ring, pair_type::tx_ring_in(memory.bytes(), layout)).empty()) return false;
     if (!flaw(some.pairs[0].rx.ring, rx_ring()).empty()) return false;
@@ -109,7 +110,7 @@ struct resting_pair {
     {
       const memory_table table;
       pair_type pair(pair_type::events::create().value(), memory.bytes(), 0x1000, other,
-                     options_of(again, queue_size), again, table, **source, some.pairs[0].tx,
+                     options_of(again), again, table, **source, some.pairs[0].tx,
                      some.pairs[0].rx);
       frame frames[4];
       received = pair.rx().receive(frames);

@@ -79,6 +79,13 @@ struct ring_options {
   /// The first position of avail and used; other than 0 in tests and hand-over. On a packed ring: the
   /// descriptors that went by since the ring was fresh (ring/packed_layout.hpp).
   ring_index start{};
+
+  /// The same for a ring of `entries`.
+  [[nodiscard]] constexpr ring_options of_size(std::uint16_t entries) const noexcept {
+    ring_options other = *this;
+    other.size = entries;
+    return other;
+  }
 };
 
 /// The three parts of a split ring, wherever they lie. Source: virtio 1.3 section 2.7.

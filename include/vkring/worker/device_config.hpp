@@ -28,6 +28,13 @@ enum class backend_kind : std::uint8_t {
   worker,     ///< threads of this process
 };
 
+/// Descriptors of the two rings of a queue pair.
+struct ring_sizes {
+  std::uint32_t tx;
+  std::uint32_t rx;
+  friend bool operator==(const ring_sizes&, const ring_sizes&) noexcept = default;
+};
+
 /// What a device is to be. As it is: a new TAP interface, up, with every offload that works.
 template <class Sys = posix>
 struct basic_device_config {
@@ -36,6 +43,9 @@ struct basic_device_config {
   backend_kind backend = backend_kind::automatic;  ///< who serves the rings
   wanted_features wanted = {};  ///< offloads, queue pairs, queue size, MTU; `buffer_bytes` is set
                                 ///< by `open`, from the source
+  /// One for each queue pair, where not all rings are of `wanted.queue_size`. Such a device cannot be
+  /// handed over.
+  std::vector<ring_sizes> sizes = {};
   std::optional<mac_address> mac = {};    ///< of the kernel's end; the kernel's choice otherwise.
                                           ///< A TUN has none
   std::vector<ip_prefix> addresses = {};  ///< of the kernel's end

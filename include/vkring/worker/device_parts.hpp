@@ -166,6 +166,7 @@ struct device_parts {
   std::optional<basic_region<Sys>> rings;
   std::optional<memory_table> table;  // the rings, and the source's memory
   std::optional<basic_event_fd<Sys>> error;  // the worker's
+  std::vector<ring_sizes> sizes;  // of each pair
   std::vector<std::unique_ptr<pair_type>> pairs;
   std::vector<bool> enabled;
   std::vector<worker_counters> counted;         // by workers before this one
@@ -187,7 +188,7 @@ struct device_parts {
       return fail(std::errc::invalid_argument, "open", "source", "needs a source of buffers");
     }
     const wanted_features& want = wanted.wanted;
-    if (auto sized = Layout::ring_type::check_size(want.queue_size); !sized) return sized;
+    if (auto sized = choose_sizes(wanted); !sized) return sized;
     if (want.queue_pairs == 0 || want.queue_pairs > 256) {
       return fail(std::errc::invalid_argument, "open", "queues=" + std::to_string(want.queue_pairs),
                   "from 1 to 256 queue pairs");
@@ -221,6 +222,23 @@ struct device_parts {
 
  private:
   friend struct hand_over<device_parts>;
+
+  result<void> choose_sizes(const config& wanted) {
+    const std::uint32_t usual = wanted.wanted.queue_size;
+    if (auto good = Layout::ring_type::check_size(usual); !good) return good;
+    sizes = wanted.sizes;
+    if (sizes.empty()) sizes.assign(wanted.wanted.queue_pairs, {usual, usual});
+    if (sizes.size() != wanted.wanted.queue_pairs) {
+      return fail(std::errc::invalid_argument, "open", std::to_string(sizes.size()) + " sizes",
+                  "one for each of the " + std::to_string(wanted.wanted.queue_pairs) +
+                      " queue pairs, or none");
+    }
+    for (const ring_sizes& each : sizes) {
+      if (auto good = Layout::ring_type::check_size(each.tx); !good) return good;
+      if (auto good = Layout::ring_type::check_size(each.rx); !good) return good;
+    }
+    return {};
+  }
 
   result<void> choose_backend(const config& wanted) {
     reason = "asked for";
@@ -328,8 +346,8 @@ struct device_parts {
     if (is_packed) asked.packed = want::required;
     asked.buffer_bytes = source->capacity() + static_cast<std::uint32_t>(header_size);
     // The rest of a larger ring stays empty.
-    asked.queue_size = static_cast<std::uint32_t>(
-        std::min<std::size_t>(asked.queue_size, source->size() / asked.queue_pairs));
+    asked.queue_size = static_cast<std::uint32_t>(source->size() / asked.queue_pairs);
+    for (const ring_sizes& each : sizes) asked.queue_size = std::min(asked.queue_size, each.rx);
     agreed = {asked, offer().features, able};
     auto made = agreed.plan(offer());
     if (!made && vhost && wanted.backend == backend_kind::automatic) {
@@ -389,13 +407,19 @@ struct device_parts {
   void make_table() {
     table.emplace(vhost ? vhost_max_regions<Sys>() : memory_table::default_max_regions);
   }
-  [[nodiscard]] queue_pair_layout layout_of(std::uint32_t queue_size) const noexcept {
-    return {static_cast<std::uint16_t>(queue_size),
+  [[nodiscard]] queue_pair_layout layout_of(std::size_t pair) const noexcept {
+    return {static_cast<std::uint16_t>(sizes[pair].tx), static_cast<std::uint16_t>(sizes[pair].rx),
             plan.indirect ? queue_pair_layout::entries_for(source->capacity()) : std::uint16_t{0}};
   }
-  // Of the block of each pair; behind the last one there is a line that says whose the rings are.
-  [[nodiscard]] static std::size_t block_bytes(const queue_pair_layout& layout) noexcept {
-    return layout.template bytes<ring_type>();
+  // Where the block of a pair begins; behind the last one there is a line that says whose the rings
+  // are.
+  [[nodiscard]] std::size_t block_at(std::size_t pair) const noexcept {
+    std::size_t at = 0;
+    for (std::size_t i = 0; i != pair; ++i) at += layout_of(i).template bytes<ring_type>();
+    return at;
+  }
+  [[nodiscard]] std::span<std::byte> block_of(std::size_t pair) const noexcept {
+    return rings->bytes().subspan(block_at(pair), layout_of(pair).template bytes<ring_type>());
   }
 
   // A source may have buffers of its own for each pair.
@@ -409,31 +433,29 @@ struct device_parts {
 
   // Memory that another process can map where the source has such, too.
   result<void> make_rings(const wanted_features& want) {
-    const queue_pair_layout layout = layout_of(want.queue_size);
     region_options where;
     if constexpr (shareable_source<Source>) where.shareable = source->memfd() >= 0;
-    auto mapped = basic_region<Sys>::make(
-        block_bytes(layout) * want.queue_pairs + ring_type::alignment, where);
+    auto mapped =
+        basic_region<Sys>::make(block_at(want.queue_pairs) + ring_type::alignment, where);
     if (!mapped) return fail(std::move(mapped.error()));
     rings.emplace(std::move(*mapped));
     const auto make = [&](std::size_t i, std::span<std::byte> block,
                           std::uint64_t guest) -> result<std::unique_ptr<pair_type>> {
       auto events = pair_type::events::create();
       if (!events) return fail(std::move(events.error()));
-      return std::make_unique<pair_type>(std::move(*events), block, guest, layout,
-                                         options_of(plan, layout.size), plan, *table,
-                                         source_of(i));
+      return std::make_unique<pair_type>(std::move(*events), block, guest, layout_of(i),
+                                         options_of(plan), plan, *table, source_of(i));
     };
     enabled.assign(want.queue_pairs, true);
     counted.resize(want.queue_pairs);
     held.resize(want.queue_pairs);
     starts.resize(want.queue_pairs);
-    return make_pairs(layout, want.queue_pairs, make);
+    return make_pairs(make);
   }
 
   // Calls `make(i, block, guest address)` for each pair.
   template <class Make>
-  result<void> make_pairs(const queue_pair_layout& layout, std::size_t count, Make&& make) {
+  result<void> make_pairs(Make&& make) {
     auto guest = table->add(rings->bytes());
     if (!guest) return fail(std::move(guest.error()));
     for (const guest_region& each_region : source->regions()) {
@@ -445,13 +467,12 @@ struct device_parts {
       if (!event) return fail(std::move(event.error()));
       error.emplace(std::move(*event));
     }
-    const std::size_t each = block_bytes(layout);
-    for (std::size_t i = 0; i < count; ++i) {
-      auto made = make(i, rings->bytes().subspan(i * each, each), *guest + i * each);
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      auto made = make(i, block_of(i), *guest + block_at(i));
       if (!made) return fail(std::move(made.error()));
       pairs.push_back(std::move(*made));
     }
-    motions.resize(count);
+    motions.resize(sizes.size());
     return {};
   }
 
@@ -477,7 +498,7 @@ struct device_parts {
       worker_queue<Layout> queue;
       queue.tx = pairs[i]->tx_ring();
       queue.rx = pairs[i]->rx_ring();
-      queue.options = options_of(plan, pairs[i]->tx_ring().size());
+      queue.options = options_of(plan);
       queue.tx_start = starts[i][0];
       queue.rx_start = starts[i][1];
       queue.tap = taps[i].fd();

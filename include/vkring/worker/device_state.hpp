@@ -36,11 +36,9 @@ struct agreement {
   }
 };
 
-/// What both sides of the rings of a device were told.
-[[nodiscard]] inline ring_options options_of(const offload_plan& plan,
-                                             std::uint16_t size) noexcept {
+/// What both sides of the rings of a device were told, but for the size of each.
+[[nodiscard]] inline ring_options options_of(const offload_plan& plan) noexcept {
   ring_options agreed;
-  agreed.size = size;
   agreed.event_idx = plan.event_idx;
   agreed.indirect = plan.indirect;
   agreed.in_order = plan.in_order;
@@ -100,7 +98,8 @@ inline constexpr std::uint32_t max_shared_buffers = 1u << 24;
   auto sized = plan->packed ? packed_ring::check_size(state.queue_size)
                             : split_ring::check_size(state.queue_size);
   if (!sized) return fail(std::move(sized.error()));
-  const ring_options options = options_of(*plan, static_cast<std::uint16_t>(state.queue_size));
+  const ring_options options =
+      options_of(*plan).of_size(static_cast<std::uint16_t>(state.queue_size));
   std::vector<bool> busy(source.buffers);
   for (std::size_t i = 0; i < state.pairs.size(); ++i) {
     const auto check = [&](const queue_state& queue, const char* kind) -> result<void> {

@@ -47,11 +47,16 @@ struct hand_over {
       return fail(std::errc::not_supported, "suspend", name,
                   "its source is private memory: make the pool with memory.shareable");
     }
+    const std::uint32_t size = parts.sizes.front().tx;
+    const auto usual = [size](const ring_sizes& each) { return each == ring_sizes{size, size}; };
+    if (!std::all_of(parts.sizes.begin(), parts.sizes.end(), usual)) {
+      return fail(std::errc::not_supported, "suspend", name, "its rings are not all of one size");
+    }
     suspended made;
     made.state.name = name;
     made.state.hands = parts.hands;
     made.state.agreed = parts.agreed;
-    made.state.queue_size = parts.pairs.front()->tx_ring().size();
+    made.state.queue_size = size;
     made.state.source = parts.source->shape();
     for (std::size_t i = 0; i < parts.pairs.size(); ++i) {
       auto taken = state_of(parts, i);
@@ -297,15 +302,15 @@ struct hand_over {
   // Nothing is written to the rings. Returns the events of each pair.
   static result<std::vector<events>> map_rings(Parts& parts, const device_state& state,
                                                descriptors& copies) {
-    const queue_pair_layout layout = parts.layout_of(state.queue_size);
-    const std::size_t each = Parts::block_bytes(layout);
+    parts.sizes.assign(state.pairs.size(), {state.queue_size, state.queue_size});
+    const queue_pair_layout layout = parts.layout_of(0);
     auto mapped = basic_region<sys>::from_fd(
-        std::move(copies[0]), each * state.pairs.size() + Parts::ring_type::alignment);
+        std::move(copies[0]), parts.block_at(state.pairs.size()) + Parts::ring_type::alignment);
     if (!mapped) return fail(std::move(mapped.error()));
     parts.rings.emplace(std::move(*mapped));
     std::vector<events> made;
     for (std::size_t i = 0; i < state.pairs.size(); ++i) {
-      const std::span<std::byte> block = parts.rings->bytes().subspan(i * each, each);
+      const std::span<std::byte> block = parts.block_of(i);
       const pair_state& pair = state.pairs[i];
       std::string_view wrong = flaw(pair.tx.ring, pair_type::tx_ring_in(block, layout));
       if (wrong.empty()) wrong = flaw(pair.rx.ring, pair_type::rx_ring_in(block, layout));
@@ -327,15 +332,14 @@ struct hand_over {
       parts.held.push_back(each.held);
       parts.starts.push_back({each.tx.ring.device_at, each.rx.ring.device_at});
     }
-    const queue_pair_layout layout = parts.layout_of(state.queue_size);
     const auto make = [&](std::size_t i, std::span<std::byte> block,
                           std::uint64_t guest) -> result<std::unique_ptr<pair_type>> {
-      return std::make_unique<pair_type>(std::move(all_events[i]), block, guest, layout,
-                                         options_of(parts.plan, layout.size), parts.plan,
+      return std::make_unique<pair_type>(std::move(all_events[i]), block, guest,
+                                         parts.layout_of(i), options_of(parts.plan), parts.plan,
                                          *parts.table, *parts.source, state.pairs[i].tx,
                                          state.pairs[i].rx);
     };
-    return parts.make_pairs(layout, state.pairs.size(), make);
+    return parts.make_pairs(make);
   }
   static result<events> events_of(std::span<basic_fd<sys>> fds) {
     std::vector<basic_event_fd<sys>> made;
@@ -349,8 +353,7 @@ struct hand_over {
 
   // The word behind the rings that counts how often they have changed hands.
   static std::atomic_ref<std::uint32_t> whose(const Parts& parts, const device_state& state) noexcept {
-    const std::size_t behind =
-        Parts::block_bytes(parts.layout_of(state.queue_size)) * state.pairs.size();
+    const std::size_t behind = parts.block_at(state.pairs.size());
     return std::atomic_ref(*reinterpret_cast<std::uint32_t*>(parts.rings->bytes().data() + behind));
   }
   // Of all who have the same state, one gets the rings.

@@ -29,7 +29,8 @@ struct event_notifier {
 
 /// Where a queue pair lies in one block of shared memory: two rings and the tables of the tx ring.
 struct queue_pair_layout {
-  std::uint16_t size;           ///< of each ring
+  std::uint16_t tx_size;        ///< of the ring, in descriptors
+  std::uint16_t rx_size;
   std::uint16_t table_entries;  ///< of each indirect table; 0 for none
 
   /// Enough entries for the largest frame in buffers of `capacity` bytes, and one for a header.
@@ -40,7 +41,8 @@ struct queue_pair_layout {
   /// Bytes of the block, a multiple of the rings' alignment.
   template <class Ring>
   [[nodiscard]] std::size_t bytes() const noexcept {
-    const std::size_t all = 2 * Ring::bytes(size) + indirect_tables::bytes(size, table_entries);
+    const std::size_t all = Ring::bytes(tx_size) + Ring::bytes(rx_size) +
+                            indirect_tables::bytes(tx_size, table_entries);
     return (all + Ring::alignment - 1) / Ring::alignment * Ring::alignment;
   }
 };
@@ -84,7 +86,8 @@ class queue_pair {
   };
 
   /// Lays the pair out in `block`, whose first byte has the guest address `guest`, and fills the rx
-  /// ring with buffers. `memory` is what the device knows of, and stays.
+  /// ring with buffers. `options` are of both rings, but for the size; `memory` is what the device
+  /// knows of, and stays.
   queue_pair(events made, std::span<std::byte> block, std::uint64_t guest,
              const queue_pair_layout& layout, const ring_options& options, const offload_plan& plan,
              const memory_table& memory, Source& source)
@@ -92,9 +95,10 @@ class queue_pair {
         tx_ring_(tx_ring_in(block, layout)),
         rx_ring_(rx_ring_in(block, layout)),
         tables_(tables_in(block, guest, layout)),
-        tx_(tx_driver(tx_ring_, options, tables_), source, rules(plan, plan.tx, &memory),
-            notifier{&events_.tx_kick}),
-        rx_(rx_driver(rx_ring_, options, {}, rx_type::max_written(source, rules(plan, plan.rx))),
+        tx_(tx_driver(tx_ring_, options.of_size(layout.tx_size), tables_), source,
+            rules(plan, plan.tx, &memory), notifier{&events_.tx_kick}),
+        rx_(rx_driver(rx_ring_, options.of_size(layout.rx_size), {},
+                      rx_type::max_written(source, rules(plan, plan.rx))),
             source, rules(plan, plan.rx), notifier{&events_.rx_kick}) {
     rx_.refill();
   }
@@ -109,11 +113,12 @@ class queue_pair {
         tx_ring_(tx_ring_in(block, layout)),
         rx_ring_(rx_ring_in(block, layout)),
         tables_(tables_in(block, guest, layout)),
-        tx_(tx_driver(tx_ring_, options, tables_, UINT32_MAX, tx.ring,
+        tx_(tx_driver(tx_ring_, options.of_size(layout.tx_size), tables_, UINT32_MAX, tx.ring,
                       tx_type::tokens(tx, source)),
             source, rules(plan, plan.tx, &memory), notifier{&events_.tx_kick}, tx),
-        rx_(rx_driver(rx_ring_, options, {}, rx_type::max_written(source, rules(plan, plan.rx)),
-                      rx.ring, rx_type::tokens(rx, source)),
+        rx_(rx_driver(rx_ring_, options.of_size(layout.rx_size), {},
+                      rx_type::max_written(source, rules(plan, plan.rx)), rx.ring,
+                      rx_type::tokens(rx, source)),
             source, rules(plan, plan.rx), notifier{&events_.rx_kick}, rx) {}
   queue_pair(const queue_pair&) = delete;
   queue_pair& operator=(const queue_pair&) = delete;
@@ -121,12 +126,12 @@ class queue_pair {
   /// Where the rings lie in the block of a pair.
   [[nodiscard]] static ring_type tx_ring_in(std::span<std::byte> block,
                                             const queue_pair_layout& layout) noexcept {
-    return ring_type::place(block, layout.size);
+    return ring_type::place(block, layout.tx_size);
   }
   /// See `tx_ring_in`.
   [[nodiscard]] static ring_type rx_ring_in(std::span<std::byte> block,
                                             const queue_pair_layout& layout) noexcept {
-    return ring_type::place(block.subspan(ring_type::bytes(layout.size)), layout.size);
+    return ring_type::place(block.subspan(ring_type::bytes(layout.tx_size)), layout.rx_size);
   }
 
   /// @{
@@ -148,7 +153,8 @@ class queue_pair {
  private:
   static indirect_tables tables_in(std::span<std::byte> block, std::uint64_t guest,
                                    const queue_pair_layout& layout) noexcept {
-    const std::size_t behind = 2 * ring_type::bytes(layout.size);
+    const std::size_t behind =
+        ring_type::bytes(layout.tx_size) + ring_type::bytes(layout.rx_size);
     return {block.data() + behind, guest + behind, layout.table_entries};
   }
   static frame_rules rules(const offload_plan& plan, const frame_offloads& direction,

@@ -218,13 +218,15 @@ class tap_queue {
   [[nodiscard]] const worker_health& health() const noexcept { return health_; }
 
  private:
-  static ring_options starting_at(ring_options options, const split_ring& ring,
+  static ring_options starting_at(const ring_options& both, const split_ring& ring,
                                   ring_index) noexcept {
+    ring_options options = both.of_size(ring.size());
     options.start = ring_index(direct::load(ring.used_index()));
     return options;
   }
-  static ring_options starting_at(ring_options options, const packed_ring&,
+  static ring_options starting_at(const ring_options& both, const packed_ring& ring,
                                   ring_index start) noexcept {
+    ring_options options = both.of_size(ring.size());
     options.start = start;
     return options;
   }

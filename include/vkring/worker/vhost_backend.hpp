@@ -295,7 +295,7 @@ class basic_vhost_backend {
     static constexpr int drain_looks = 1000;  // of 100 microseconds or more
 
     [[nodiscard]] ring_breach diagnosis(vhost_ring which, const memory_table& table) const {
-      return diagnose<Layout, Sys>(ring(which), queue.options, table, which, queue.header_bytes);
+      return diagnose<Layout, Sys>(ring(which), queue.options.of_size(ring(which).size()), table, which, queue.header_bytes);
     }
     void examine(const memory_table& table) {
       for (const vhost_ring which : both) {

@@ -21,7 +21,7 @@ template <class Layout>
 struct worker_queue {
   typename Layout::ring_type tx;           ///< the ring of what the application sends
   typename Layout::ring_type rx;           ///< the ring of what it receives
-  ring_options options;                    ///< what both sides agreed on, for either ring
+  ring_options options;                    ///< of both rings, but for the size and the start
   ring_index tx_start{};                   ///< of a packed ring, like `ring_options::start`
   ring_index rx_start{};                   ///< the same for the other ring
   int tap = -1;                            ///< a queue of the interface

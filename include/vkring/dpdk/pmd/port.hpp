@@ -65,7 +65,7 @@ class port {
   [[nodiscard]] tx_queue& tx(std::size_t i) noexcept { return tx_[i]; }
 
   /// Opens a device on the interface with the queues that were set up, and gives these their pairs.
-  /// Errors: those of `device::open` and `mempool_source::make`; queues of different sizes.
+  /// Errors: those of `device::open` and `mempool_source::make`; buffers too small.
   /// Nothing is started then.
   result<void> start(const start_request& wanted) {
     return options_.packed ? start_with<packed>(wanted) : start_with<split>(wanted);
@@ -226,6 +226,11 @@ class port {
       if (!copy) return fail(std::move(copy.error()));
       config.queue_fds.push_back(std::move(*copy));
     }
+    for (std::size_t i = 0; i != pairs; ++i) {
+      constexpr std::uint16_t unused = 2;
+      config.sizes.push_back({i < wanted.tx_queues ? tx_[i].size : unused,
+                              rx_[i % wanted.rx_queues].size});
+    }
     config.backend = options_.backend;
     config.vhost = vhost();
     config.worker.cpus = options_.worker_cpus;
@@ -238,12 +243,11 @@ class port {
     features.event_idx = options_.event_idx;
     if (options_.queues > 1) features.mq = want::required;
     features.queue_pairs = pairs;
-    features.queue_size = rx_.front().size;
     features.mtu_bytes = wanted.mtu;
     return config;
   }
 
-  result<void> check_queues(const start_request& wanted) const {
+  result<void> check_buffers(const start_request& wanted) const {
     constexpr std::uint64_t several = RTE_ETH_RX_OFFLOAD_SCATTER | RTE_ETH_RX_OFFLOAD_TCP_LRO;
     constexpr std::uint32_t vlan_tag = 4;
     const std::uint32_t largest = wanted.mtu + RTE_ETHER_HDR_LEN + vlan_tag;
@@ -254,25 +258,13 @@ class port {
                   "frames of an MTU of " + std::to_string(wanted.mtu) +
                       " need more than one of its buffers: turn on RX_OFFLOAD_SCATTER");
     }
-    for (std::size_t i = 0; i != wanted.rx_queues; ++i) {
-      if (rx_[i].size != rx_.front().size) {
-        return fail(std::errc::not_supported, "start", "receive queue " + std::to_string(i),
-                    "all rings of a port have the same size");
-      }
-    }
-    for (std::size_t i = 0; i != wanted.tx_queues; ++i) {
-      if (tx_[i].size != rx_.front().size) {
-        return fail(std::errc::not_supported, "start", "transmit queue " + std::to_string(i),
-                    "all rings of a port have the same size, receive queues included");
-      }
-    }
     return {};
   }
 
   template <class Layout>
   result<void> start_with(const start_request& wanted) {
     using device_type = device_of<Layout>;
-    if (auto good = check_queues(wanted); !good) return good;
+    if (auto good = check_buffers(wanted); !good) return good;
     const std::uint16_t pairs = std::max(wanted.rx_queues, wanted.tx_queues);
     std::vector<::rte_mempool*> pools;
     for (std::size_t i = 0; i != pairs; ++i) pools.push_back(rx_[i % wanted.rx_queues].pool);
