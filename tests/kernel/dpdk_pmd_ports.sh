@@ -24,7 +24,7 @@ pings_to_many() {
 port_has() { [ "$(port_count 0 RX-packets)" = "$1" ]; }
 
 # Testpmd polls no receive queue beyond the last transmit queue.
-for queues in '1 4' '4 4' '1 1' '2 3'; do
+for queues in '1 4' '2 2'; do
   # shellcheck disable=SC2086
   set -- $queues
   echo "== 64 flows over $1 receive and $2 transmit queues of 4"
@@ -50,7 +50,9 @@ tell stop
 
 echo '== a port comes and goes'
 round=0
-while [ $round != 100 ]; do
+rounds=100
+[ $backend = worker ] || rounds=10 # vhost-net is in virtual machines, which take ten times as long
+while [ $round != $rounds ]; do
   tell 'port stop 1' 'port close 1' 'device detach net_vkring1'
   at vkpmd-b ip link show tap0 >/dev/null 2>&1 && failed "round $round: the interface stays"
   tell "port attach $port_b" 'port start 1'

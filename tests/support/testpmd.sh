@@ -26,7 +26,8 @@ testpmd() {
 start_testpmd() {
   rm -f "$work/in"
   mkfifo "$work/in"
-  testpmd "$@" -i --total-num-mbufs=8192 <"$work/in" >"$work/out" 2>&1 &
+  : >"$work/out" # what the one before this said would count
+  testpmd "$@" -i --total-num-mbufs=8192 <"$work/in" >>"$work/out" 2>&1 &
   running=$!
   helpers="$helpers $running"
   exec 3>"$work/in"
