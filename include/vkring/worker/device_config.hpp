@@ -30,8 +30,8 @@ enum class backend_kind : std::uint8_t {
 
 /// Descriptors of the two rings of a queue pair.
 struct ring_sizes {
-  std::uint32_t tx;
-  std::uint32_t rx;
+  std::uint32_t tx;  ///< of the transmit ring
+  std::uint32_t rx;  ///< of the receive ring
   friend bool operator==(const ring_sizes&, const ring_sizes&) noexcept = default;
 };
 

@@ -30,7 +30,7 @@ struct event_notifier {
 /// Where a queue pair lies in one block of shared memory: two rings and the tables of the tx ring.
 struct queue_pair_layout {
   std::uint16_t tx_size;        ///< of the ring, in descriptors
-  std::uint16_t rx_size;
+  std::uint16_t rx_size;        ///< of the rx ring, in descriptors
   std::uint16_t table_entries;  ///< of each indirect table; 0 for none
 
   /// Enough entries for the largest frame in buffers of `capacity` bytes, and one for a header.

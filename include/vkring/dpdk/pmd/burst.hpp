@@ -19,16 +19,17 @@
 namespace vkring::inline v0::pmd {
 
 template <class Layout>
-using device_of = basic_device<Layout, mempool_source>;
+using device_of = basic_device<Layout, mempool_source>;  ///< what a port that is started has
 
 /// A receive queue. With more transmit than receive queues, the kernel sends through all pairs all
 /// the same, so a receive queue takes what comes to several.
 struct rx_queue {
   ::rte_mempool* pool = nullptr;  ///< null: not set up
-  std::uint16_t size = 0;
+  std::uint16_t size = 0;         ///< descriptors
   std::vector<void*> pairs;  ///< while started: each an `rx_type` of the port's device
   std::size_t next = 0;      ///< the pair to look at first, so that none starves
 
+  /// The receive queue of a pair; `Layout` is the device's.
   template <class Layout>
   [[nodiscard]] typename device_of<Layout>::rx_type& pair(std::size_t i) const noexcept {
     return *static_cast<typename device_of<Layout>::rx_type*>(pairs[i]);
@@ -38,15 +39,18 @@ struct rx_queue {
 /// A transmit queue.
 struct tx_queue {
   std::uint16_t size = 0;  ///< 0: not set up
-  bool is_packed = false;
+  bool is_packed = false;  ///< tells the layout of the device
   void* pair = nullptr;  ///< while started: a `tx_type` of the port's device
 
+  /// The transmit queue of the pair; `Layout` is the device's.
   template <class Layout>
   [[nodiscard]] typename device_of<Layout>::tx_type& it() const noexcept {
     return *static_cast<typename device_of<Layout>::tx_type*>(pair);
   }
 };
 
+/// @{
+/// For the function pointers of an ethdev: `queue` is a `rx_queue` or a `tx_queue`.
 template <class Layout>
 std::uint16_t rx_burst(void* queue, ::rte_mbuf** packets, std::uint16_t count) noexcept {
   auto& from = *static_cast<rx_queue*>(queue);
@@ -72,6 +76,7 @@ std::uint16_t tx_prepare(void* queue, ::rte_mbuf** packets, std::uint16_t count)
   return prepare({packets, count},
                  static_cast<tx_queue*>(queue)->it<Layout>().rules().offloads);
 }
+/// @}
 
 /// How many buffers the device has filled that were not received yet. `Number` is unsigned until
 /// DPDK 25.11, and an int afterwards.

@@ -29,7 +29,7 @@ struct port_options {
   std::string path = {};   ///< of the vhost-net node; empty: the usual one
   std::string iface = {};  ///< the interface, made or attached to; empty: a new name
   std::string netns = {};  ///< the network namespace of the interface
-  backend_kind backend = backend_kind::automatic;
+  backend_kind backend = backend_kind::automatic;  ///< who serves the rings
   std::uint16_t queues = 1;        ///< the most queue pairs that it can be configured with
   std::uint32_t queue_size = 256;  ///< descriptors of a ring where the application has no opinion
   std::optional<mac_address> mac = {};  ///< of the port and of the interface: they are one
@@ -37,12 +37,15 @@ struct port_options {
   std::uint32_t speed = 0;              ///< in Mbit/s, as the link is to report it; 0: unknown
   bool packed = false;                  ///< packed rings, which the worker alone serves
   bool persist = false;                 ///< the interface outlives the port
+  /// @{
+  /// As in `wanted_features`.
   want mergeable = want::preferred;
   want in_order = want::off;
   want event_idx = want::preferred;
+  /// @}
   wanted_offloads offloads = {};  ///< the most that the application can turn on
-  std::chrono::microseconds busyloop{0};
-  bool has_busyloop = false;
+  std::chrono::microseconds busyloop{0};  ///< how long vhost-net looks for more before it sleeps
+  bool has_busyloop = false;              ///< that was given
   std::vector<int> worker_cpus = {};  ///< of the threads that serve the rings, the kernel's or ours
 };
 

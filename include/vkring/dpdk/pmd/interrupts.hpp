@@ -35,6 +35,7 @@ class interrupts {
     }
     return made;
   }
+  /// Leaves `other` without a handle.
   interrupts(interrupts&& other) noexcept
       : events_(std::move(other.events_)), handle_(std::exchange(other.handle_, nullptr)) {}
   interrupts& operator=(interrupts&&) = delete;
@@ -42,6 +43,7 @@ class interrupts {
     if (handle_ != nullptr) ::rte_intr_instance_free(handle_);
   }
 
+  /// What ethdev asks for.
   [[nodiscard]] ::rte_intr_handle* handle() const noexcept { return handle_; }
 
   /// Reads what netlink told; the state is to be asked for then.
@@ -66,6 +68,7 @@ class interrupts {
     unwatch();
     return out_of_memory();
   }
+  /// The reverse of `watch`: no interrupts for the receive queues.
   void unwatch() noexcept {
     ::rte_intr_vec_list_free(handle_);
     static_cast<void>(::rte_intr_nb_efd_set(handle_, 0));

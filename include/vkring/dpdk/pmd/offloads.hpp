@@ -12,6 +12,8 @@
 
 namespace vkring::inline v0::pmd {
 
+/// @{
+/// Those of ethdev that are taken together.
 inline constexpr std::uint64_t rx_checksums =
     RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
 inline constexpr std::uint64_t tx_l4_checksums =
@@ -19,6 +21,7 @@ inline constexpr std::uint64_t tx_l4_checksums =
 inline constexpr std::uint64_t tx_tunnels = RTE_ETH_TX_OFFLOAD_VXLAN_TNL_TSO |
                                             RTE_ETH_TX_OFFLOAD_GENEVE_TNL_TSO |
                                             RTE_ETH_TX_OFFLOAD_UDP_TNL_TSO;
+/// @}
 
 /// What an application may turn on, of what `most` allows and the interface can do (`tap`: bits of
 /// TUNSETOFFLOAD). `RTE_ETH_RX_OFFLOAD_` bits.

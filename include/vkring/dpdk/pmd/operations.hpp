@@ -27,15 +27,18 @@ namespace vkring::inline v0::pmd {
 
 /// What an ethdev is: its private data are a pointer to one of these.
 struct instance {
-  std::unique_ptr<port> it;
-  interrupts lines;
+  std::unique_ptr<port> it;  ///< the port
+  interrupts lines;          ///< its interrupts
 };
+/// @{
+/// What the ethdev is.
 [[nodiscard]] inline instance*& instance_of(const ::rte_eth_dev& dev) noexcept {
   return *static_cast<instance**>(dev.data->dev_private);
 }
 [[nodiscard]] inline port& port_of(const ::rte_eth_dev& dev) noexcept {
   return *instance_of(dev)->it;
 }
+/// @}
 
 namespace detail {
 

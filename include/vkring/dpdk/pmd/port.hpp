@@ -33,11 +33,11 @@ namespace vkring::inline v0::pmd {
 
 /// What a port is started with.
 struct start_request {
-  std::uint16_t rx_queues;
-  std::uint16_t tx_queues;
+  std::uint16_t rx_queues;    ///< as many as were set up
+  std::uint16_t tx_queues;    ///< as many as were set up
   std::uint64_t rx_offloads;  ///< RTE_ETH_RX_OFFLOAD_ bits that were turned on
-  std::uint64_t tx_offloads;
-  std::uint16_t mtu;
+  std::uint64_t tx_offloads;  ///< RTE_ETH_TX_OFFLOAD_ bits that were turned on
+  std::uint16_t mtu;          ///< bytes of the largest packet
 };
 
 /// A port of net_vkring.
@@ -58,11 +58,17 @@ class port {
   port& operator=(const port&) = delete;
   ~port() { stop(); }
 
+  /// What it was made with.
   [[nodiscard]] const port_options& options() const noexcept { return options_; }
+  /// How the interface was then.
   [[nodiscard]] const link_state& at_open() const noexcept { return at_open_; }
+  /// Bits of `tun_offload` that the kernel takes.
   [[nodiscard]] std::uint32_t tap_offloads() const noexcept { return tap_offloads_; }
+  /// @{
+  /// Its queues; `i` is below the number of those that were configured.
   [[nodiscard]] rx_queue& rx(std::size_t i) noexcept { return rx_[i]; }
   [[nodiscard]] tx_queue& tx(std::size_t i) noexcept { return tx_[i]; }
+  /// @}
 
   /// Opens a device on the interface with the queues that were set up, and gives these their pairs.
   /// Errors: those of `device::open` and `mempool_source::make`; buffers too small.
@@ -81,7 +87,7 @@ class port {
     for (tx_queue& each : tx_) each.pair = nullptr;
     pairs_ = 0;
   }
-  [[nodiscard]] bool started() const noexcept { return pairs_ != 0; }
+  [[nodiscard]] bool started() const noexcept { return pairs_ != 0; }  ///< has a device
   /// Calls `work` with the device, if there is one.
   template <class Work>
   void with_device(Work&& work) {
@@ -106,6 +112,7 @@ class port {
     wants_carrier_ = up;
     return started() ? taps_.front().set_carrier(up) : result<void>{};
   }
+  /// Errors: those of `basic_link::set_mac`.
   result<void> set_mac(const mac_address& mac) {
     const std::lock_guard lock(mutex_);
     return link_->set_mac(mac);
@@ -133,6 +140,7 @@ class port {
     const std::lock_guard lock(mutex_);
     return live_missed();
   }
+  /// Counts from 0 on.
   void forget_statistics() {
     const std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i != options_.queues; ++i) counted_.forget(i, live(i));

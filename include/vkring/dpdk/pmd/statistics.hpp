@@ -57,8 +57,8 @@ constexpr std::size_t position(const Table& table, Field field) noexcept {
 
 /// One direction of a queue pair, as `rte_eth_stats` has it.
 struct traffic {
-  std::uint64_t packets;
-  std::uint64_t bytes;
+  std::uint64_t packets;  ///< that came through
+  std::uint64_t bytes;    ///< their payload
   std::uint64_t errors;   ///< packets that were dropped or refused
   std::uint64_t starved;  ///< refills that found the pool short
 };
@@ -67,6 +67,7 @@ struct traffic {
 /// queue, of its transmit queue, and of the worker that serves it (0 with vhost-net).
 class pair_counts {
  public:
+  /// Of the list.
   static constexpr std::size_t size = 2 * detail::queue_values + std::size(detail::worker_fields);
 
   /// The name of a number: `rx_packets`, `tx_drop_too_short`, `worker_calls`. Allocation: the text.
@@ -94,9 +95,12 @@ class pair_counts {
     }
   }
 
+  /// The number at that place of the list.
   [[nodiscard]] std::uint64_t operator[](std::size_t index) const noexcept {
     return values_[index];
   }
+  /// @{
+  /// Number by number.
   pair_counts& operator+=(const pair_counts& more) noexcept {
     for (std::size_t i = 0; i != size; ++i) values_[i] += more.values_[i];
     return *this;
@@ -105,7 +109,9 @@ class pair_counts {
     for (std::size_t i = 0; i != size; ++i) values_[i] -= less.values_[i];
     return *this;
   }
+  /// @}
 
+  /// What the receive queue has taken in.
   [[nodiscard]] traffic received() const noexcept {
     traffic all = queue(0);
     all.errors += worker(&worker_counters::rx_too_long);
@@ -151,6 +157,7 @@ class pair_counts {
 /// The counters of a port. A device counts from 0 on each time that it is started.
 class port_counts {
  public:
+  /// All at 0.
   explicit port_counts(std::size_t pairs) : past_(pairs), forgotten_(pairs) {}
 
   /// What a pair has counted since `forget`, `live` being what its device has.
