@@ -28,7 +28,9 @@ inline bool handle(std::span<std::byte> packet) {
 // That stack on tun0. Who calls `turn`, and when, is for the program to say.
 class ping_stack {
  public:
-  explicit ping_stack(std::uint16_t queue_pairs = 1) : tun_(open(queue_pairs)) {
+  explicit ping_stack(std::uint16_t queue_pairs = 1) : ping_stack(new_tun(queue_pairs)) {}
+  explicit ping_stack(vkring::device_config config)
+      : tun_(vkring::device::open(std::move(config), vkring::buffer_pool::make().value()).value()) {
     std::printf("%s is up: ping 10.8.0.2\n", tun_.name().c_str());
     std::fflush(stdout);
   }
@@ -65,13 +67,13 @@ class ping_stack {
   [[nodiscard]] bool done(long limit) const noexcept { return limit >= 0 && answers_ >= limit; }
 
  private:
-  static vkring::device open(std::uint16_t queue_pairs) {
+  static vkring::device_config new_tun(std::uint16_t queue_pairs) {
     vkring::device_config config;
     config.name = "tun0";
     config.mode = vkring::tap_mode::tun;
     config.addresses = {vkring::parse_ip_prefix("10.8.0.1/24").value()};
     config.wanted.queue_pairs = queue_pairs;
-    return vkring::device::open(std::move(config), vkring::buffer_pool::make().value()).value();
+    return config;
   }
 
   vkring::device tun_;
