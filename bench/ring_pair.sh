@@ -5,19 +5,21 @@
 # figures to a file, from which bench/plot draws.
 #
 #   bench/ring_pair.sh [--out FILE] [--runs N] [--time SECONDS] [--cpus A,B] [--ringtest PATH]
-#                      [--peer PROGRAM] [TABLE...]
+#                      [TABLE...]
 #
 # --out       where the figures go, as JSON: ring_pair.json in the build directory unless told otherwise
 # --runs      runs of each row at least: 20 for descriptors, 10 for frames, 5 for the curves
 # --time      of a run: 0.1
 # --cpus      of the driver and the device: 0,1
-# --ringtest  tools/virtio/ringtest of a Linux source tree: its `ring` is built, elsewhere, and run beside
-# --peer      a program like ring_pair whose cases named .../frames... stand beside ours
+# --ringtest  tools/virtio/ringtest of a Linux source tree, as in Debian's linux-source: its `ring` is
+#             built in a temporary directory and run beside
 # TABLE       descriptors, frames, options, burst, size; all of them unless told otherwise
 #
-# On a virtual machine the two CPUs may be two threads of one core at one time, and far apart at another.
-# A cache line that goes to and fro before and after each round says which: `ping`, in nanoseconds there
-# and back. Rounds of different kinds are different tables, and a round that changed its kind is run again.
+# The two CPUs of a virtual machine may be two threads of one core at one time and two cores at another,
+# which is a factor of three, or be moved further still. A cache line that goes to and fro before and
+# after each round says which: within 150 ns they are near, within 480 far, else further. Rounds of each
+# kind are a table of their own, and a round in which the kind changed is run again; where none came off,
+# the last one is `unsteady`.
 # Takes programs from build/gcc-release, or VKRING_BUILD. Needs jq. Exit status: 0; 1 something failed;
 # 2 it makes no sense.
 set -eu
@@ -26,7 +28,7 @@ build=${VKRING_BUILD:-build/gcc-release}
 program=$build/bench/ring_pair
 unchecked=$build/bench/ring_pair_unchecked
 out=$build/ring_pair.json
-runs= seconds=0.1 cpus=0,1 ringtest= peer= tables=
+runs= seconds=0.1 cpus=0,1 ringtest= tables=
 
 usage() {
   echo "ring_pair.sh: $1" >&2
@@ -47,10 +49,6 @@ while [ $# != 0 ]; do
     --ringtest)
       ringtest=$2
       [ -e "$ringtest/ring.c" ] || usage "--ringtest: there is no ring.c in $2"
-      ;;
-    --peer)
-      peer=$2
-      [ -x "$peer" ] || usage "--peer: $2 is no program"
       ;;
     descriptors | frames | options | burst | size)
       tables="$tables $1"
@@ -92,15 +90,15 @@ ping() { rate "$program" ring_pair/control/ping_pong | awk '{ printf "%d", 1e9 /
 kind_of() {
   if [ "$1" -lt 150 ]; then
     echo near
-  elif [ "$1" -lt 800 ]; then
-    echo apart
-  else
+  elif [ "$1" -lt 480 ]; then
     echo far
+  else
+    echo further
   fi
 }
 
 # figure ROW: that of a row: the name of a case without its program; after `again/`, one that is a row
-# already; after `unchecked/`, one without checks; after `peer/`, a case of the peer; or ringtest.
+# already; after `unchecked/`, one without checks; or ringtest.
 figure() {
   case $1 in
     ringtest)
@@ -111,7 +109,6 @@ figure() {
       ;;
     again/*) rate "$program" "ring_pair/${1#again/}" ;;
     unchecked/*) rate "$unchecked" "ring_pair/${1#unchecked/}" ;;
-    peer/*) rate "$peer" "${1#peer/}" ;;
     *) rate "$program" "ring_pair/$1" ;;
   esac
 }
@@ -123,9 +120,7 @@ table() {
   shift 2
   backwards=
   for row; do backwards="$row $backwards"; done
-  : >"$work/rounds.near"
-  : >"$work/rounds.apart"
-  : >"$work/rounds.far"
+  for kind in near far further; do : >"$work/rounds.$kind"; done
   printf '%s\n' "$@" >>"$work/order"
   round=0
   while [ $round -lt $((3 * wanted)) ]; do
@@ -142,11 +137,13 @@ table() {
     [ "$(kind_of "$(ping)")" = "$kind" ] || continue
     cat "$work/round" >>"$work/figures"
     echo >>"$work/rounds.$kind"
-    [ "$(wc -l <"$work/rounds.$kind")" -lt "$wanted" ] || break
+    [ "$(wc -l <"$work/rounds.$kind")" -lt "$wanted" ] || return 0
   done
+  cat "$work"/rounds.* | grep -q '^' || sed "s/\t$kind\t/\tunsteady\t/" "$work/round" >>"$work/figures"
 }
 
 usual=size:256/burst:32
+larger=size:1024/burst:32
 for name in $tables; do
   case $name in
     descriptors)
@@ -154,21 +151,17 @@ for name in $tables; do
         split/descriptors/$usual packed/descriptors/$usual counted/descriptors/$usual \
         unchecked/split/descriptors/$usual unchecked/packed/descriptors/$usual \
         control/spsc_two_way/$usual control/spsc_two_way_8/$usual control/spsc_one_way/$usual \
+        split/descriptors/$larger packed/descriptors/$larger control/spsc_two_way/$larger \
         ${ringtest:+ringtest} again/split/descriptors/$usual
       ;;
     frames)
-      beside=
-      [ -z "$peer" ] || beside=$("$peer" --benchmark_list_tests 2>/dev/null |
-        sed -n 's|^\(.*frames.*\)/real_time$|peer/\1|p')
-      # Unquoted, as the rows are words.
-      # shellcheck disable=SC2086
       table frames 10 \
         split/slot/$usual packed/slot/$usual counted/slot/$usual \
         split/lease/$usual packed/lease/$usual counted/lease/$usual \
         split/slot/$usual/csum packed/slot/$usual/csum \
         split/lease/$usual/csum packed/lease/$usual/csum \
         unchecked/split/slot/$usual unchecked/packed/slot/$usual \
-        control/memcpy/$usual $beside again/split/slot/$usual
+        control/memcpy/$usual again/split/slot/$usual
       ;;
     options)
       table options 10 \
