@@ -15,7 +15,7 @@ set -u
 
 packages='cmake ninja-build g++ clang libclang-rt-14-dev pkg-config
   libexpected-dev catch2 libbenchmark-dev libfmt-dev liburing-dev libdpdk-dev liblwip-dev
-  iproute2 ethtool iperf3 iputils-ping curl jq procps tcpdump valgrind doxygen python3-matplotlib
+  systemtap-sdt-dev iproute2 ethtool iperf3 iputils-ping curl jq procps tcpdump valgrind doxygen python3-matplotlib
   qemu-system-x86 busybox-static cpio xz-utils g++-s390x-linux-gnu qemu-user'
 
 full=false

@@ -8,6 +8,7 @@
 #include <vkring/core/counter.hpp>
 #include <vkring/core/endian.hpp>
 #include <vkring/core/error.hpp>
+#include <vkring/core/probe.hpp>
 #include <vkring/core/set_once.hpp>
 #include <vkring/device.hpp>
 #include <vkring/kernel/event_fd.hpp>

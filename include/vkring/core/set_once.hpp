@@ -30,11 +30,12 @@ class set_once {
   }
   /// @}
 
-  /// The first value stays.
-  void set(const T& value) noexcept {
-    if (is_set()) return;
+  /// The first value stays. True: this is it.
+  bool set(const T& value) noexcept {
+    if (is_set()) return false;
     value_ = value;
     set_.store(true, std::memory_order_release);
+    return true;
   }
   /// For the thread that sets it: spares the others' ordering.
   [[nodiscard]] bool is_set() const noexcept { return set_.load(std::memory_order_relaxed); }

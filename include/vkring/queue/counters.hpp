@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <string_view>
 #include <vkring/core/counter.hpp>
+#include <vkring/core/probe.hpp>
 #include <vkring/net/header.hpp>
 
 namespace vkring::inline v0 {
@@ -66,14 +67,20 @@ struct queue_counters {
 
   /// @{
   /// Counts a frame that was dropped for this reason.
-  void drop(drop_reason reason) noexcept { drops[static_cast<std::size_t>(reason)].add(1); }
-  void drop(header_fault fault) noexcept { drops[index_of(fault)].add(1); }
+  void drop(drop_reason reason) noexcept { drop(static_cast<std::size_t>(reason)); }
+  void drop(header_fault fault) noexcept { drop(index_of(fault)); }
   /// @}
   /// All drops together.
   [[nodiscard]] std::uint64_t dropped() const noexcept {
     std::uint64_t sum = 0;
     for (const counter& each : drops) sum += each.value();
     return sum;
+  }
+
+ private:
+  void drop(std::size_t reason) noexcept {
+    drops[reason].add(1);
+    probe::drop(this, reason);
   }
 };
 

@@ -9,6 +9,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vkring/core/probe.hpp>
+#include <vkring/core/set_once.hpp>
 
 namespace vkring::inline v0 {
 
@@ -126,6 +128,13 @@ struct ring_breach {
 }
 
 namespace detail {
+
+// The first breach of a ring stays, and is shown to whoever traces it.
+inline void keep_breach(set_once<ring_breach>& kept, const ring_breach& met,
+                        const void* ring) noexcept {
+  if (!kept.set(met)) return;
+  probe::broken(ring, static_cast<unsigned>(met.fault), met.position, met.value);
+}
 
 [[nodiscard]] inline std::string hex(std::uint64_t value) {
   char digits[16];

@@ -347,7 +347,7 @@ class virtqueue<packed, driver_side, Token, Access> {
 
   /// Marks the queue broken for a breach that was found in the buffers instead of in the ring.
   void break_queue(ring_fault fault, ring_index position, std::uint64_t value) noexcept {
-    breach_.set({fault, position.value(), value});
+    detail::keep_breach(breach_, {fault, position.value(), value}, this);
   }
 
   /// Calls `visit` with every word of private state: what a snapshot or a comparison has to cover.

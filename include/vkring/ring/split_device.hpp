@@ -202,7 +202,7 @@ class virtqueue<split, device_side, AddressSpace, Access> {
 
   /// Marks the queue broken for a breach that the ring alone cannot see.
   void break_queue(ring_fault fault, std::uint16_t position, std::uint64_t value) noexcept {
-    breach_.set({fault, position, value});
+    detail::keep_breach(breach_, {fault, position, value}, this);
   }
 
   /// Calls `visit` with every word of private state: what a snapshot or a comparison has to cover.

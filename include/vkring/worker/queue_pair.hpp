@@ -11,6 +11,7 @@
 #include <span>
 #include <utility>
 #include <vkring/core/error.hpp>
+#include <vkring/core/probe.hpp>
 #include <vkring/kernel/event_fd.hpp>
 #include <vkring/kernel/sys.hpp>
 #include <vkring/net/offload.hpp>
@@ -23,8 +24,12 @@ namespace vkring::inline v0 {
 /// Kicks a device through an eventfd that somebody else owns.
 template <class Sys = posix>
 struct event_notifier {
-  const basic_event_fd<Sys>* event;                      ///< outlives this
-  void operator()() const noexcept { event->signal(); }  ///< never blocks
+  const basic_event_fd<Sys>* event;  ///< outlives this
+  /// Never blocks.
+  void operator()() const noexcept {
+    probe::kick(event->fd());
+    event->signal();
+  }
 };
 
 /// Where a queue pair lies in one block of shared memory: two rings and the tables of the tx ring.

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 #include <vkring/core/endian.hpp>
+#include <vkring/core/probe.hpp>
 #include <vkring/kernel/event_fd.hpp>
 #include <vkring/kernel/sys.hpp>
 #include <vkring/memory/table.hpp>
@@ -375,6 +376,7 @@ class tap_queue {
       return;
     }
     counters_.calls.add(1);
+    probe::call(call);
     signal(call);
   }
 
