@@ -6,9 +6,10 @@
 //
 // Source: draft-ietf-opsawg-pcapng.
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -58,7 +59,8 @@ class pcapng_file {
     const auto now = static_cast<std::uint64_t>(
         std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
     block packet(enhanced_packet);
-    packet.add(queue).add(static_cast<std::uint32_t>(now >> 32)).add(static_cast<std::uint32_t>(now));
+    packet.add(queue);
+    packet.add(static_cast<std::uint32_t>(now >> 32)).add(static_cast<std::uint32_t>(now));
     packet.add(frame.size()).add(frame.size());
     frame.for_each_segment([&](std::span<const std::byte> bytes) { packet.append(bytes); });
     packet.pad();

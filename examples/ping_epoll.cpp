@@ -33,7 +33,7 @@ int main(int argc, char** argv) {
 
   while (!stack.done(limit)) {
     if (stack.turn(0)) continue;
-    // First the wish for a call, then the last look at the ring: what comes in between is not missed.
+    // First the wish for a call, then the last look: what comes in between is not missed.
     int milliseconds = -1;
     if (tun.rx(0).enable_call() == vkring::notification::more_pending) milliseconds = 0;
     if (tun.starved(0)) milliseconds = 1;  // nobody calls when there are buffers again

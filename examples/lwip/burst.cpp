@@ -41,7 +41,7 @@ void burst::begin(pbuf* packet, bool offload) noexcept {
   packets_[0] = packet;
   packet_count_ = 1;
   piece_count_ = 0;
-  for (const pbuf* each = packet; each != nullptr && piece_count_ < most_pieces; each = each->next) {
+  for (const pbuf* each = packet; each != nullptr; each = each->next) {
     pieces_[piece_count_++] = bytes_of(each);
   }
   layout_ = vkring::parse_packet(pieces_[0], packet->tot_len);

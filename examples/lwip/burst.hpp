@@ -25,8 +25,8 @@ class burst {
   /// buffers of 2 KB.
   static constexpr std::size_t most_pieces = 32;
 
-  /// Takes over the caller's reference to a packet of at most that many pieces. `offload`: the checksum of TCP or UDP is to be completed by the
-  /// kernel.
+  /// Takes over the caller's reference to a packet of at most that many pieces. `offload`: the
+  /// checksum of TCP or UDP is to be completed by the kernel.
   void begin(pbuf* packet, bool offload) noexcept;
   /// Takes over the reference to a packet that continues the last one; false if it does not.
   bool append(pbuf* packet) noexcept;

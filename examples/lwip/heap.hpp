@@ -8,8 +8,8 @@
 
 namespace lwip_example {
 
-/// From now on lwIP's packets are buffers of `pool`, one each, so that a device on this pool sends
-/// them from where they lie. Null: they are in no pool, as before the first call. For the time that
+/// From now on lwIP's packets, and what else is as large, are buffers of `pool`, one each, so that a
+/// device on this pool sends them from where they lie. Null: they are in no pool, as before the first call. For the time that
 /// lwIP has but one thread; a pool outlives all that was allocated from it.
 void allocate_packets_from(vkring::buffer_pool* pool) noexcept;
 

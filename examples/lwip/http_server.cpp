@@ -20,7 +20,9 @@ class connection {
     tcp_recv(pcb, [](void* self, tcp_pcb*, pbuf* data, err_t) {
       return static_cast<connection*>(self)->receive(data);
     });
-    tcp_sent(pcb, [](void* self, tcp_pcb*, u16_t) { return static_cast<connection*>(self)->go_on(); });
+    tcp_sent(pcb, [](void* self, tcp_pcb*, u16_t) {
+      return static_cast<connection*>(self)->go_on();
+    });
     // What lwIP had no memory for is tried again.
     constexpr u8_t half_seconds = 1;
     tcp_poll(pcb, [](void* self, tcp_pcb*) { return static_cast<connection*>(self)->go_on(); },
@@ -46,22 +48,17 @@ class connection {
 
   void read(std::string_view text) {
     if (answering_) return;
-    if (!in_body_) {
-      head_ += text;
-      const auto end = head_.find("\r\n\r\n");
-      if (end == head_.npos) {
-        if (head_.size() > longest_head) answer("431 Request Header Fields Too Large", {});
-        return;
-      }
-      const std::string body = head_.substr(end + 4);
-      head_.resize(end + 2);
-      begin();
-      text = body;
-      if (answering_) return;
-      compare(text);
-    } else {
-      compare(text);
+    if (in_body_) return compare(text);
+    head_ += text;
+    const auto end = head_.find("\r\n\r\n");
+    if (end == head_.npos) {
+      if (head_.size() > longest_head) answer("431 Request Header Fields Too Large", {});
+      return;
     }
+    const std::string body = head_.substr(end + 4);
+    head_.resize(end + 2);
+    begin();
+    if (!answering_) compare(body);
   }
 
   void begin() {

@@ -21,7 +21,7 @@ class http_server {
   http_server(const http_server&) = delete;  // connections point to it
   http_server& operator=(const http_server&) = delete;
 
-  /// Accepts connections to a port of every address. False: lwIP has no memory or the port is taken.
+  /// Accepts connections to a port of every address. False: no memory, or the port is taken.
   [[nodiscard]] bool listen(u16_t port);
 
   [[nodiscard]] std::string_view file() const noexcept { return file_; }

@@ -17,10 +17,14 @@ extern "C" {
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vkring/device.hpp>
 #include <vkring/kernel/fd.hpp>
 #include <vkring/kernel/link.hpp>
@@ -106,13 +110,17 @@ result<void> serve_by_vkring(const options& wanted, http_server& server) {
     return fail(std::errc::not_enough_memory, "lwIP", "tap0");
   }
   say_ready(interface.tap().backend());
-  while (!stop) {
+  for (bool woken = false; !stop;) {
     const std::size_t received = interface.poll();
     sys_check_timeouts();
     interface.flush();
-    if (received != 0) continue;
+    // Woken for nothing that came: something else may be up.
+    const vkring::queue_health health = woken && received == 0 ? interface.tap().health().front()
+                                                               : vkring::queue_health{};
+    if (!health.good()) return fail(std::errc::io_error, "lwip", "tap0", to_text(health));
     constexpr std::uint32_t longest = 1000;
-    interface.wait(std::chrono::milliseconds(std::min(sys_timeouts_sleeptime(), longest)));
+    const std::chrono::milliseconds most(std::min(sys_timeouts_sleeptime(), longest));
+    woken = received == 0 && interface.wait(most);
   }
   const auto sent = interface.tap().tx_statistics(0);
   const auto got = interface.tap().rx_statistics(0);

@@ -50,12 +50,13 @@ class tap_netif {
 
   /// Adds it to lwIP, up, with that address. False: lwIP refused it.
   [[nodiscard]] bool add(const ip4_addr_t& address, const ip4_addr_t& mask);
-  /// Gives lwIP what has come, a burst at most, and lets go of what was sent. Returns how many frames.
+  /// Gives lwIP what has come, a burst at most, and lets go of what was sent. Returns how many
+  /// frames came.
   std::size_t poll();
   /// Sends what lwIP has produced since.
   void flush();
-  /// Sleeps until a frame comes, or the time is over.
-  void wait(std::chrono::milliseconds most) { tap_.wait(most); }
+  /// Sleeps until a frame comes, something is wrong, or the time is over: then it is false.
+  bool wait(std::chrono::milliseconds most) { return tap_.wait(most); }
 
   [[nodiscard]] vkring::device& tap() noexcept { return tap_; }
   [[nodiscard]] const netif_counters& counters() const noexcept { return counters_; }
