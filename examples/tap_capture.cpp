@@ -14,6 +14,7 @@
 #include <span>
 #include <utility>
 #include <vkring/device.hpp>
+#include <vkring/fmt.hpp>  // which pcapng.hpp needs: the build goes by what a program includes
 
 #include "pcapng.hpp"
 
