@@ -78,6 +78,7 @@ wait_for() {
     sleep 0.1
   done
 }
+has_carrier() { ip link show tap0 | grep -q LOWER_UP; }
 exists() { grep -q tap0: /proc/net/dev; }
 frames() { awk -v at="$column" '$1 == "tap0:" { print $at }' /proc/net/dev; }
 flow() { [ "$(frames)" -gt 1000 ]; }
@@ -112,6 +113,7 @@ measure() {
   pid=$!
   wait_for exists
   ip link set tap0 up
+  wait_for has_carrier # or pktgen gives up
   [ "$mode" = txonly ] || start_pktgen
   wait_for flow
   sleep 1
@@ -134,7 +136,8 @@ range() {
 }
 
 if [ "$modes" != txonly ] && [ "$modes" != ' txonly' ]; then
-  [ -e /proc/net/pktgen ] || modprobe pktgen || usage 'no module pktgen'
+  [ -e /proc/net/pktgen ] || insmod /modules/pktgen.ko 2>/dev/null || modprobe pktgen ||
+    usage 'no module pktgen'
 fi
 for mode in $modes; do
   round=0

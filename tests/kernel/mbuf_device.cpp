@@ -144,14 +144,7 @@ TEST_CASE("mbuf device: a pool for each queue pair") {
 TEST_CASE("mbuf device: a pool in anonymous memory") {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
-  start_eal();
-  const packet_pool pool(::rte_mempool_create_empty(
-      next_pool_name().c_str(), 1023, sizeof(::rte_mbuf) + RTE_PKTMBUF_HEADROOM + 2048, 0,
-      sizeof(::rte_pktmbuf_pool_private), SOCKET_ID_ANY, 0));
-  REQUIRE(pool != nullptr);
-  ::rte_pktmbuf_pool_init(pool.get(), nullptr);
-  REQUIRE(::rte_mempool_populate_anon(pool.get()) == 1023);
-  ::rte_mempool_obj_iter(pool.get(), ::rte_pktmbuf_init, nullptr);
+  const packet_pool pool = make_anonymous_pool();
   mbuf_bed bed(*ns, *pool);
   CHECK(both_ways(bed, *ns, *pool, 1000) == "");
 }

@@ -198,14 +198,7 @@ TEST_CASE("pmd defects: a MAC that nobody has chosen stays, whatever is negotiat
 TEST_CASE("pmd defects: a pool that the EAL does not know receives what any other does") {
   auto ns = quiet_netns();
   if (!ns) return skip(no_netns);
-  start_eal();
-  const packet_pool pool(::rte_mempool_create_empty(
-      next_pool_name().c_str(), 1023, sizeof(::rte_mbuf) + RTE_PKTMBUF_HEADROOM + 2048, 0,
-      sizeof(::rte_pktmbuf_pool_private), SOCKET_ID_ANY, 0));
-  REQUIRE(pool != nullptr);
-  ::rte_pktmbuf_pool_init(pool.get(), nullptr);
-  REQUIRE(::rte_mempool_populate_anon(pool.get()) == 1023);
-  ::rte_mempool_obj_iter(pool.get(), ::rte_pktmbuf_init, nullptr);
+  const packet_pool pool = make_anonymous_pool();
   pmd_port port(*ns, *pool);
   tap_wire wire(*ns, port.interface().index);
   for (std::uint32_t i = 0; i != 40; ++i) {
@@ -232,6 +225,36 @@ TEST_CASE("pmd defects: bad arguments are refused and leave nothing behind") {
   }
   CHECK(probe_refusal("netns=" + path_of(*ns) + ",path=/dev/no-such-thing") == ENOENT);
   CHECK(interfaces(*ns) == 1);  // lo
+}
+
+TEST_CASE("pmd defects: a start that fails says so, and another one can follow") {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  const packet_pool pool = make_packet_pool(2047);
+  pmd_port port(*ns, *pool);
+  const auto start_with = [&](std::uint64_t offloads, std::uint32_t mtu, std::uint16_t size) {
+    REQUIRE(::rte_eth_dev_stop(port.id()) == 0);
+    ::rte_eth_conf conf{};
+    conf.rxmode.offloads = offloads;
+    conf.rxmode.mtu = mtu;
+    conf.rxmode.max_lro_pkt_size = 65535;
+    REQUIRE(::rte_eth_dev_configure(port.id(), 1, 1, &conf) == 0);
+    REQUIRE(::rte_eth_rx_queue_setup(port.id(), 0, size, 0, nullptr, pool.get()) == 0);
+    REQUIRE(::rte_eth_tx_queue_setup(port.id(), 0, size, 0, nullptr) == 0);
+    return ::rte_eth_dev_start(port.id());
+  };
+  // Frames that do not fit into a buffer, and a large one that does not into all of them.
+  CHECK(start_with(0, 9000, 256) < 0);
+  CHECK_FALSE(port.interface().carrier);
+  CHECK(start_with(RTE_ETH_RX_OFFLOAD_TCP_LRO, 1500, 8) < 0);
+  CHECK(::rte_mempool_in_use_count(pool.get()) == 0);
+  REQUIRE(start_with(RTE_ETH_RX_OFFLOAD_TCP_LRO, 9000, 64) == 0);
+  tap_wire wire(*ns, port.interface().index);
+  REQUIRE(wire.send(numbered_frame(1, 8000)) == 0);
+  ::rte_mbuf* const got = port.receive();
+  REQUIRE(got != nullptr);
+  CHECK(content_of(*got) == numbered_frame(1, 8000));
+  ::rte_pktmbuf_free(got);
 }
 
 TEST_CASE("pmd defects: what virtio_user never uses is there to be asked for") {

@@ -61,6 +61,19 @@ inline packet_pool make_packet_pool(unsigned count = 1023, std::uint16_t capacit
       static_cast<std::uint16_t>(RTE_PKTMBUF_HEADROOM + capacity), SOCKET_ID_ANY));
 }
 
+/// A pool of 1023 mbufs with 2048 bytes each, in memory that the EAL does not know of.
+inline packet_pool make_anonymous_pool() {
+  start_eal();
+  constexpr unsigned count = 1023;
+  packet_pool pool(::rte_mempool_create_empty(
+      next_pool_name().c_str(), count, sizeof(::rte_mbuf) + RTE_PKTMBUF_HEADROOM + 2048, 0,
+      sizeof(::rte_pktmbuf_pool_private), SOCKET_ID_ANY, 0));
+  ::rte_pktmbuf_pool_init(pool.get(), nullptr);
+  if (::rte_mempool_populate_anon(pool.get()) != static_cast<int>(count)) std::abort();
+  ::rte_mempool_obj_iter(pool.get(), ::rte_pktmbuf_init, nullptr);
+  return pool;
+}
+
 /// A packet with that content, cut into mbufs of at most `piece` bytes.
 inline ::rte_mbuf* packet_of(::rte_mempool& pool, std::span<const std::byte> content,
                              std::size_t piece = 2048) {
