@@ -184,31 +184,41 @@ class copying_device {
   alignas(64) std::array<std::byte, max_burst * room> copies_;
 };
 
+/// What drivers of frames have in common, `End` being their end of the ring.
+template <class End>
+class frame_driver {
+ public:
+  explicit frame_driver(const loopback& with) : burst_(with.options.burst), end_(with) {}
+
+  void drain() noexcept {
+    for (; end_.in_flight() != 0; end_.reclaim()) idle_.wait();
+  }
+
+  tally sent;
+
+ protected:
+  std::size_t burst_;
+  End end_;
+  patience idle_;
+};
+
 /// Frames that the driver writes and the device copies out, on leases.
 template <class Layout>
 struct lease_frames : loopback {
   using loopback::loopback;
   using device = copying_device<Layout>;
 
-  class driver {
-   public:
-    explicit driver(const loopback& with) : burst_(with.options.burst), end_(with) {}
+  struct driver : frame_driver<lease_sender<Layout>> {
+    using frame_driver<lease_sender<Layout>>::frame_driver;
 
     void turn() noexcept {
-      end_.allocate(burst_);
-      end_.write(sent);
-      for (std::size_t done = end_.send(); done != burst_; done += end_.send(done)) idle_.wait();
+      this->end_.allocate(this->burst_);
+      this->end_.write(this->sent);
+      for (std::size_t done = this->end_.send(); done != this->burst_;) {
+        this->idle_.wait();
+        done += this->end_.send(done);
+      }
     }
-    void drain() noexcept {
-      for (; end_.in_flight() != 0; end_.reclaim()) idle_.wait();
-    }
-
-    tally sent;
-
-   private:
-    std::size_t burst_;
-    lease_sender<Layout> end_;
-    patience idle_;
   };
 };
 
@@ -218,32 +228,21 @@ struct slot_frames : loopback {
   using loopback::loopback;
   using device = copying_device<Layout>;
 
-  class driver {
-   public:
-    explicit driver(const loopback& with) : burst_(with.options.burst), end_(with) {}
+  struct driver : frame_driver<slot_sender<Layout>> {
+    using frame_driver<slot_sender<Layout>>::frame_driver;
 
     void turn() noexcept {
-      for (std::size_t done = 0; done != burst_;) {
-        const std::size_t n = end_.reserve(done);
+      for (std::size_t done = 0; done != this->burst_;) {
+        const std::size_t n = this->end_.reserve(done);
         if (n == 0) {
-          idle_.wait();
+          this->idle_.wait();
           continue;
         }
-        end_.write(sent);
-        end_.commit();
+        this->end_.write(this->sent);
+        this->end_.commit();
         done += n;
       }
     }
-    void drain() noexcept {
-      for (; end_.in_flight() != 0; end_.reclaim()) idle_.wait();
-    }
-
-    tally sent;
-
-   private:
-    std::size_t burst_;
-    slot_sender<Layout> end_;
-    patience idle_;
   };
 };
 

@@ -142,6 +142,22 @@ table() {
   cat "$work"/rounds.* | grep -q '^' || sed "s/\t$kind\t/\tunsteady\t/" "$work/round" >>"$work/figures"
 }
 
+# curves NAME SIZES BURSTS: the table of what bench/plot draws.
+curves() {
+  curve=$1 rows=
+  for size in $2; do
+    for burst in $3; do
+      for row in split/descriptors packed/descriptors counted/descriptors control/spsc_two_way \
+        control/spsc_one_way split/slot packed/slot split/lease packed/lease; do
+        rows="$rows $row/size:$size/burst:$burst"
+      done
+    done
+  done
+  # Unquoted, as the rows are words.
+  # shellcheck disable=SC2086
+  table "$curve" 5 $rows
+}
+
 usual=size:256/burst:32
 larger=size:1024/burst:32
 for name in $tables; do
@@ -171,30 +187,8 @@ for name in $tables; do
         packed/descriptors/$usual/tight packed/descriptors/$usual/pages packed/descriptors/$usual/huge \
         again/split/descriptors/$usual
       ;;
-    burst)
-      rows=
-      for burst in 1 2 4 8 16 32 64 128 256; do
-        for row in split/descriptors packed/descriptors counted/descriptors control/spsc_two_way \
-          control/spsc_one_way split/slot packed/slot split/lease packed/lease; do
-          rows="$rows $row/size:1024/burst:$burst"
-        done
-      done
-      # Unquoted, as the rows are words.
-      # shellcheck disable=SC2086
-      table burst 5 $rows
-      ;;
-    size)
-      rows=
-      for size in 64 256 1024 4096; do
-        for row in split/descriptors packed/descriptors counted/descriptors control/spsc_two_way \
-          control/spsc_one_way split/slot packed/slot split/lease packed/lease; do
-          rows="$rows $row/size:$size/burst:32"
-        done
-      done
-      # Unquoted, as the rows are words.
-      # shellcheck disable=SC2086
-      table size 5 $rows
-      ;;
+    burst) curves burst 1024 '1 2 4 8 16 32 64 128 256' ;;
+    size) curves size '64 256 1024 4096' 32 ;;
   esac
 done
 
