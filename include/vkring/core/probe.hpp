@@ -10,12 +10,14 @@
 #include <cstddef>
 #include <cstdint>
 
+/// @cond
 #if __has_include(<sys/sdt.h>)
 #include <sys/sdt.h>
 #define VKRING_PROBE(arguments, ...) STAP_PROBE##arguments(vkring, __VA_ARGS__)
 #else
 #define VKRING_PROBE(arguments, ...) static_cast<void>(0)
 #endif
+/// @endcond
 
 namespace vkring::inline v0::probe {
 
