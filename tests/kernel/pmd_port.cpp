@@ -329,3 +329,19 @@ TEST_CASE("pmd port: statistics by name, which outlive a stop and are forgotten 
   REQUIRE(::rte_eth_xstats_reset(port.id()) == 0);
   check(0, 0);
 }
+
+TEST_CASE("pmd port: a start with a queue that was not set up is refused, and says so") {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  const packet_pool pool = make_packet_pool(2047);
+  port_setup setup;
+  setup.arguments += ",queues=2";
+  pmd_port port(*ns, *pool, setup);
+  REQUIRE(::rte_eth_dev_stop(port.id()) == 0);
+  REQUIRE(::rte_eth_dev_configure(port.id(), 2, 2, &setup.conf) == 0);
+  CHECK(::rte_eth_dev_start(port.id()) == -EINVAL);
+  REQUIRE(::rte_eth_rx_queue_setup(port.id(), 1, 256, 0, nullptr, pool.get()) == 0);
+  CHECK(::rte_eth_dev_start(port.id()) == -EINVAL);
+  REQUIRE(::rte_eth_tx_queue_setup(port.id(), 1, 256, 0, nullptr) == 0);
+  CHECK(::rte_eth_dev_start(port.id()) == 0);
+}

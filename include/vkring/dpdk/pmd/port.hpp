@@ -71,7 +71,8 @@ class port {
   /// @}
 
   /// Opens a device on the interface with the queues that were set up, and gives these their pairs.
-  /// Errors: those of `device::open` and `mempool_source::make`; buffers too small.
+  /// Errors: those of `device::open` and `mempool_source::make`; a queue that was not set up, or has
+  /// buffers too small.
   /// Nothing is started then.
   result<void> start(const start_request& wanted) {
     return options_.packed ? start_with<packed>(wanted) : start_with<split>(wanted);
@@ -255,6 +256,20 @@ class port {
     return config;
   }
 
+  // ethdev starts a port whether all its queues are set up or not.
+  result<void> check_queues(const start_request& wanted) const {
+    const auto refuse = [](const char* kind, std::size_t i) {
+      return fail(std::errc::invalid_argument, "start", kind + std::to_string(i), "was not set up");
+    };
+    for (std::size_t i = 0; i != wanted.rx_queues; ++i) {
+      if (rx_[i].pool == nullptr) return refuse("receive queue ", i);
+    }
+    for (std::size_t i = 0; i != wanted.tx_queues; ++i) {
+      if (tx_[i].size == 0) return refuse("transmit queue ", i);
+    }
+    return {};
+  }
+
   result<void> check_buffers(const start_request& wanted) const {
     constexpr std::uint64_t several = RTE_ETH_RX_OFFLOAD_SCATTER | RTE_ETH_RX_OFFLOAD_TCP_LRO;
     constexpr std::uint32_t vlan_tag = 4;
@@ -272,6 +287,7 @@ class port {
   template <class Layout>
   result<void> start_with(const start_request& wanted) {
     using device_type = device_of<Layout>;
+    if (auto good = check_queues(wanted); !good) return good;
     if (auto good = check_buffers(wanted); !good) return good;
     const std::uint16_t pairs = std::max(wanted.rx_queues, wanted.tx_queues);
     std::vector<::rte_mempool*> pools;
