@@ -151,3 +151,22 @@ TEST_CASE("pmd interrupts: the link tells of itself when the kernel's end goes d
   }
   CHECK(::rte_eth_dev_callback_unregister(port.id(), RTE_ETH_EVENT_INTR_LSC, note, &told) == 0);
 }
+
+TEST_CASE("pmd interrupts: after a stop, queues are free to be waited for anew") {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  const packet_pool pool = make_packet_pool(1023);
+  pmd_port port(*ns, *pool, with_rx_interrupts("backend=" + backend_here(), 1));
+  for (int start = 0; start != 3; ++start) {
+    CAPTURE(start);
+    REQUIRE(::rte_eth_dev_rx_intr_ctl_q(port.id(), 0, RTE_EPOLL_PER_THREAD, RTE_INTR_EVENT_ADD,
+                                        nullptr) == 0);
+    tap_wire wire(*ns, port.interface().index);
+    REQUIRE(::rte_eth_dev_rx_intr_enable(port.id(), 0) == 0);
+    REQUIRE(wire.send(numbered_frame(1, 100)) == 0);
+    CHECK(wait_for_call() == 0);
+    CHECK(eventually([&] { return port.receive_all() == 1; }));
+    REQUIRE(::rte_eth_dev_stop(port.id()) == 0);
+    REQUIRE(::rte_eth_dev_start(port.id()) == 0);
+  }
+}

@@ -70,6 +70,8 @@ class interrupts {
   }
   /// The reverse of `watch`: no interrupts for the receive queues.
   void unwatch() noexcept {
+    // Else the next ones could not be waited for: the handle would think that they are already.
+    ::rte_intr_free_epoll_fd(handle_);
     ::rte_intr_vec_list_free(handle_);
     static_cast<void>(::rte_intr_nb_efd_set(handle_, 0));
     static_cast<void>(::rte_intr_max_intr_set(handle_, 0));
