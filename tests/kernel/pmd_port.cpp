@@ -345,3 +345,15 @@ TEST_CASE("pmd port: a start with a queue that was not set up is refused, and sa
   REQUIRE(::rte_eth_tx_queue_setup(port.id(), 1, 256, 0, nullptr) == 0);
   CHECK(::rte_eth_dev_start(port.id()) == 0);
 }
+
+TEST_CASE("pmd port: without its interface it has no link, and stops all the same") {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  const packet_pool pool = make_packet_pool();
+  pmd_port port(*ns, *pool);
+  CHECK(is_up(port));
+  REQUIRE(net_link::open("tap0", *ns).value().remove());
+  CHECK_FALSE(is_up(port));
+  CHECK(::rte_eth_dev_stop(port.id()) == 0);
+  CHECK(::rte_eth_dev_start(port.id()) != 0);
+}

@@ -173,7 +173,9 @@ inline int start(::rte_eth_dev* dev) noexcept {
     use_bursts<split>(*dev);
   }
   set_queue_states(*dev, RTE_ETH_QUEUE_STATE_STARTED);
-  return update_link(dev, 0);
+  // It is started, whatever becomes of that: an error would have ethdev take it for stopped.
+  static_cast<void>(update_link(dev, 0));
+  return 0;
 }
 
 inline int stop(::rte_eth_dev* dev) noexcept {
@@ -181,7 +183,8 @@ inline int stop(::rte_eth_dev* dev) noexcept {
   port_of(*dev).stop();
   dev->data->dev_started = 0;
   set_queue_states(*dev, RTE_ETH_QUEUE_STATE_STOPPED);
-  return update_link(dev, 0);
+  static_cast<void>(update_link(dev, 0));
+  return 0;
 }
 
 // The rest is ethdev's to release.

@@ -101,10 +101,11 @@ class port {
         device_);
   }
 
-  /// Whether frames can pass: started, not set down, and the kernel's end is up.
+  /// Whether frames can pass: started, not set down, and the kernel's end is there and up.
   [[nodiscard]] result<bool> link_up() {
     const std::lock_guard lock(mutex_);
     auto now = link_->read();
+    if (!now && now.error().code == std::errc::no_such_device) return false;
     if (!now) return fail(std::move(now.error()));
     return started() && wants_carrier_ && now->up;
   }
