@@ -357,3 +357,22 @@ TEST_CASE("pmd port: without its interface it has no link, and stops all the sam
   CHECK(::rte_eth_dev_stop(port.id()) == 0);
   CHECK(::rte_eth_dev_start(port.id()) != 0);
 }
+
+TEST_CASE("pmd port: the MTU of an interface that was there is the port's") {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  const packet_pool pool = make_packet_pool();
+  tap_options how;
+  how.name = "tap0";
+  how.netns_fd = ns->fd();
+  how.persist = true;
+  REQUIRE(tap::open(how));
+  REQUIRE(basic_link<>::open("tap0", *ns).value().set_mtu(9000));
+  port_setup setup;
+  setup.conf.rxmode.offloads = RTE_ETH_RX_OFFLOAD_SCATTER;
+  pmd_port port(*ns, *pool, setup);
+  std::uint16_t mtu = 0;
+  REQUIRE(::rte_eth_dev_get_mtu(port.id(), &mtu) == 0);
+  CHECK(mtu == 9000);
+  CHECK(port.interface().mtu == 9000);
+}

@@ -38,7 +38,7 @@ inline int give_port(::rte_vdev_device& to, std::unique_ptr<instance> made) {
   if (interface.mac) std::copy(interface.mac->begin(), interface.mac->end(), mac->addr_bytes);
   ::rte_eth_dev_data& data = *dev->data;
   data.mac_addrs = mac;
-  data.mtu = static_cast<std::uint16_t>(std::min<std::uint32_t>(interface.mtu, largest_mtu));
+  data.mtu = mtu_at_open(*made->it);
   data.promiscuous = 1;
   data.all_multicast = 1;
   data.dev_link.link_status = RTE_ETH_LINK_DOWN;

@@ -45,6 +45,10 @@ namespace detail {
 inline constexpr std::uint16_t largest_ring = 32768;
 inline constexpr std::uint16_t largest_mtu = 65521;  // of a TAP
 
+[[nodiscard]] inline std::uint16_t mtu_at_open(const port& of) noexcept {
+  return static_cast<std::uint16_t>(std::min<std::uint32_t>(of.at_open().mtu, largest_mtu));
+}
+
 inline int configure(::rte_eth_dev* dev) noexcept {
   const ::rte_eth_conf& conf = dev->data->dev_conf;
   port& it = port_of(*dev);
@@ -61,8 +65,9 @@ inline int configure(::rte_eth_dev* dev) noexcept {
   if (conf.intr_conf.rxq != 0 && dev->data->nb_tx_queues > dev->data->nb_rx_queues) {
     return refuse("intr_conf.rxq", "needs a receive queue for each transmit queue");
   }
-  // An application that has no opinion says 1500.
-  if (it.options().mtu != 0 && dev->data->mtu == RTE_ETHER_MTU) dev->data->mtu = it.options().mtu;
+  // An application that has no opinion says 1500. The interface has had what `mtu` asks for since
+  // the port was made.
+  if (dev->data->mtu == RTE_ETHER_MTU) dev->data->mtu = mtu_at_open(it);
   return 0;
 }
 
