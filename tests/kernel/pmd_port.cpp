@@ -376,3 +376,13 @@ TEST_CASE("pmd port: the MTU of an interface that was there is the port's") {
   CHECK(mtu == 9000);
   CHECK(port.interface().mtu == 9000);
 }
+
+TEST_CASE("pmd port: an MTU that needs several buffers for a packet is refused where they are not wanted") {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  const packet_pool pool = make_packet_pool();
+  pmd_port port(*ns, *pool);
+  CHECK(::rte_eth_dev_set_mtu(port.id(), 9000) == -EINVAL);
+  CHECK(port.interface().mtu == 1500);
+  CHECK(::rte_eth_dev_set_mtu(port.id(), 1400) == 0);
+}

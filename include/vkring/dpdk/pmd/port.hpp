@@ -119,7 +119,8 @@ class port {
     const std::lock_guard lock(mutex_);
     return link_->set_mac(mac);
   }
-  /// Errors also: EBUSY for more than a started device without mergeable buffers has room for.
+  /// Errors also, while it is started: EBUSY for more than a device without mergeable buffers has room
+  /// for; EINVAL for packets of several buffers, where these were not asked for.
   result<void> set_mtu(std::uint16_t bytes) {
     bool fits = true;
     with_device(
@@ -127,6 +128,11 @@ class port {
     if (!fits) {
       return fail(std::errc::device_or_resource_busy, "set_mtu", std::to_string(bytes),
                   "without mergeable buffers, stop the port first");
+    }
+    if (started()) {
+      start_request other = started_with_;
+      other.mtu = bytes;
+      if (auto good = check_buffers(other); !good) return good;
     }
     const std::lock_guard lock(mutex_);
     return link_->set_mtu(bytes);
@@ -278,7 +284,7 @@ class port {
     for (std::size_t i = 0; i != wanted.rx_queues; ++i) {
       const std::uint32_t room = ::rte_pktmbuf_data_room_size(rx_[i].pool);
       if ((wanted.rx_offloads & several) != 0 || largest + RTE_PKTMBUF_HEADROOM <= room) continue;
-      return fail(std::errc::invalid_argument, "start", "receive queue " + std::to_string(i),
+      return fail(std::errc::invalid_argument, "mtu", "receive queue " + std::to_string(i),
                   "frames of an MTU of " + std::to_string(wanted.mtu) +
                       " need more than one of its buffers: turn on RX_OFFLOAD_SCATTER");
     }
@@ -312,6 +318,7 @@ class port {
     }
     for (std::size_t i = 0; i != wanted.tx_queues; ++i) tx_[i].pair = &device.tx(i);
     pairs_ = pairs;
+    started_with_ = wanted;
     return {};
   }
 
@@ -341,6 +348,7 @@ class port {
   std::uint32_t tap_offloads_ = 0;
   std::uint64_t forgotten_missed_ = 0;
   bool wants_carrier_ = true;
+  start_request started_with_{};
   std::uint16_t pairs_ = 0;  // of the device
   std::mutex mutex_;         // for the link, and against `stop` while somebody counts
   std::variant<std::monostate, device_of<split>, device_of<packed>> device_;
