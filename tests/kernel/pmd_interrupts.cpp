@@ -170,3 +170,38 @@ TEST_CASE("pmd interrupts: after a stop, queues are free to be waited for anew")
     REQUIRE(::rte_eth_dev_start(port.id()) == 0);
   }
 }
+
+TEST_CASE("pmd interrupts: whoever is told of the link may stop the port there") {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  const packet_pool pool = make_packet_pool(1023);
+  port_setup setup;
+  setup.conf.intr_conf.lsc = 1;
+  pmd_port port(*ns, *pool, setup);
+  auto link = basic_link<>::open("tap0", *ns).value();
+  std::atomic<int> stopped = 0;
+  const auto stop = [](std::uint16_t id, ::rte_eth_event_type, void* count, void*) {
+    ::rte_eth_link now{};
+    const bool down = ::rte_eth_link_get_nowait(id, &now) == 0 && now.link_status == RTE_ETH_LINK_DOWN;
+    if (down && ::rte_eth_dev_stop(id) == 0) ++*static_cast<std::atomic<int>*>(count);
+    return 0;
+  };
+  ::rte_eth_link now{};
+  REQUIRE(eventually([&] {
+    return ::rte_eth_link_get_nowait(port.id(), &now) == 0 && now.link_status == RTE_ETH_LINK_UP;
+  }));
+  REQUIRE(::rte_eth_dev_callback_register(port.id(), RTE_ETH_EVENT_INTR_LSC, stop, &stopped) == 0);
+  for (int round = 1; round != 4; ++round) {
+    REQUIRE(link.set_up(false));
+    REQUIRE(eventually([&] { return stopped == round; }));
+    REQUIRE(link.set_up(true));
+    REQUIRE(::rte_eth_dev_start(port.id()) == 0);
+    REQUIRE(eventually([&] {
+      return ::rte_eth_link_get_nowait(port.id(), &now) == 0 && now.link_status == RTE_ETH_LINK_UP;
+    }));
+  }
+  // The callback must not be running any more when its argument goes.
+  while (::rte_eth_dev_callback_unregister(port.id(), RTE_ETH_EVENT_INTR_LSC, stop, &stopped) ==
+         -EAGAIN) {
+  }
+}

@@ -131,9 +131,12 @@ inline result<void> start_interrupts(::rte_eth_dev& dev) {
 }
 inline void stop_interrupts(::rte_eth_dev& dev) noexcept {
   interrupts& lines = instance_of(dev)->lines;
-  // Waits for one that is running, unless it runs in the thread that is here.
+  // Waits for one that is running, unless that is what called: it goes when it returns.
   if (dev.data->dev_conf.intr_conf.lsc != 0) {
     while (::rte_intr_callback_unregister(lines.handle(), on_link_event, &dev) == -EAGAIN) {
+      if (::rte_thread_is_intr() == 0) continue;
+      ::rte_intr_callback_unregister_pending(lines.handle(), on_link_event, &dev, nullptr);
+      break;
     }
   }
   lines.unwatch();
