@@ -386,3 +386,20 @@ TEST_CASE("pmd port: an MTU that needs several buffers for a packet is refused w
   CHECK(port.interface().mtu == 1500);
   CHECK(::rte_eth_dev_set_mtu(port.id(), 1400) == 0);
 }
+
+TEST_CASE("pmd port: what a queue cannot be asked for is refused") {
+  auto ns = quiet_netns();
+  if (!ns) return skip(no_netns);
+  const packet_pool pool = make_packet_pool();
+  pmd_port port(*ns, *pool);
+  REQUIRE(::rte_eth_dev_stop(port.id()) == 0);
+  ::rte_eth_rxconf rx{};
+  rx.rx_deferred_start = 1;
+  CHECK(::rte_eth_rx_queue_setup(port.id(), 0, 256, 0, &rx, pool.get()) == -ENOTSUP);
+  ::rte_eth_txconf tx{};
+  tx.tx_deferred_start = 1;
+  CHECK(::rte_eth_tx_queue_setup(port.id(), 0, 256, 0, &tx) == -ENOTSUP);
+  ::rte_eth_conf conf{};
+  conf.lpbk_mode = 1;
+  CHECK(::rte_eth_dev_configure(port.id(), 1, 1, &conf) == -ENOTSUP);
+}

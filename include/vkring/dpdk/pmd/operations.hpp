@@ -62,6 +62,7 @@ inline int configure(::rte_eth_dev* dev) noexcept {
     return refuse("rxmode.mq_mode", "the kernel chooses the queue by its own flow hash: no RSS");
   }
   if (conf.txmode.mq_mode != RTE_ETH_MQ_TX_NONE) return refuse("txmode.mq_mode", "none");
+  if (conf.lpbk_mode != 0) return refuse("lpbk_mode", "no loopback");
   if (conf.intr_conf.rxq != 0 && dev->data->nb_tx_queues > dev->data->nb_rx_queues) {
     return refuse("intr_conf.rxq", "needs a receive queue for each transmit queue");
   }
@@ -234,9 +235,15 @@ inline result<void> check_size(const port& of, std::uint16_t size) {
                              : split::ring_type::check_size(size);
 }
 
+inline int refuse_deferred(const ::rte_eth_dev& dev, std::string_view what) {
+  return answer<void>(dev.data->name, fail(std::errc::not_supported, "queue_setup", what,
+                                           "all queues start with the port"));
+}
+
 inline int rx_setup(::rte_eth_dev* dev, std::uint16_t index, std::uint16_t size, unsigned,
-                    const ::rte_eth_rxconf*, ::rte_mempool* pool) noexcept {
+                    const ::rte_eth_rxconf* conf, ::rte_mempool* pool) noexcept {
   port& it = port_of(*dev);
+  if (conf->rx_deferred_start != 0) return refuse_deferred(*dev, "rx_deferred_start");
   if (pool == nullptr) {
     return answer<void>(dev->data->name, fail(std::errc::not_supported, "rx_queue_setup", "pool",
                                               "buffers of several kinds in one queue"));
@@ -249,8 +256,9 @@ inline int rx_setup(::rte_eth_dev* dev, std::uint16_t index, std::uint16_t size,
   return 0;
 }
 inline int tx_setup(::rte_eth_dev* dev, std::uint16_t index, std::uint16_t size, unsigned,
-                    const ::rte_eth_txconf*) noexcept {
+                    const ::rte_eth_txconf* conf) noexcept {
   port& it = port_of(*dev);
+  if (conf->tx_deferred_start != 0) return refuse_deferred(*dev, "tx_deferred_start");
   if (auto good = check_size(it, size); !good) return answer(dev->data->name, good);
   it.tx(index).size = size;
   it.tx(index).is_packed = it.options().packed;
