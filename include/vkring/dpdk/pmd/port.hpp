@@ -111,7 +111,10 @@ class port {
   }
   /// The carrier that the kernel's end sees.
   result<void> set_link(bool up) {
-    wants_carrier_ = up;
+    {
+      const std::lock_guard lock(mutex_);  // the thread of interrupts asks for it
+      wants_carrier_ = up;
+    }
     return started() ? taps_.front().set_carrier(up) : result<void>{};
   }
   /// Errors: those of `basic_link::set_mac`.
