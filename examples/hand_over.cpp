@@ -11,11 +11,12 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <utility>
 #include <vkring/device.hpp>
+
+#include "arguments.hpp"
 
 // Receives what comes for a while, and gives all of it back.
 static void serve(vkring::device& tap) {
@@ -29,7 +30,7 @@ static void serve(vkring::device& tap) {
 }
 
 int main(int argc, char** argv) {
-  const long times = argc > 1 ? std::atol(argv[1]) : 4;
+  const long times = number_of(argc, argv, 1, 4);
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return 1;
   const pid_t other = ::fork();  // before there is a device: each process has its own

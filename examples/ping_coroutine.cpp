@@ -8,9 +8,9 @@
 #include <poll.h>
 
 #include <coroutine>
-#include <cstdlib>
 #include <exception>
 
+#include "arguments.hpp"
 #include "ping_stack.hpp"
 
 constexpr std::uint16_t pairs = 2;
@@ -90,7 +90,7 @@ static task answer(ping_stack& stack, scheduler& waits, std::size_t pair) {
 }
 
 int main(int argc, char** argv) {
-  const long limit = argc > 1 ? std::atol(argv[1]) : -1;
+  const long limit = number_of(argc, argv, 1, -1);
 
   ping_stack stack(pairs);
   scheduler waits(stack.tun());

@@ -8,8 +8,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include <cstdlib>
 
+#include "arguments.hpp"
 #include "ping_stack.hpp"
 
 static bool add(const vkring::fd& set, int descriptor) {
@@ -20,7 +20,7 @@ static bool add(const vkring::fd& set, int descriptor) {
 }
 
 int main(int argc, char** argv) {
-  const long limit = argc > 1 ? std::atol(argv[1]) : -1;
+  const long limit = number_of(argc, argv, 1, -1);
 
   ping_stack stack;
   vkring::device& tun = stack.tun();

@@ -9,7 +9,6 @@
 
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -17,6 +16,7 @@
 #include <vkring/kernel/fd_passing.hpp>
 #include <vkring/kernel/sys.hpp>
 
+#include "arguments.hpp"
 #include "ping_stack.hpp"
 
 static std::vector<vkring::fd> queues_from(std::string_view socket) {
@@ -34,7 +34,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "ping_given SOCKET [ANSWERS]\n");
     return 2;
   }
-  const long limit = argc > 2 ? std::atol(argv[2]) : -1;
+  const long limit = number_of(argc, argv, 2, -1);
 
   vkring::device_config config;
   config.mode = vkring::tap_mode::tun;

@@ -6,13 +6,13 @@
 //   ping_poll [ANSWERS]     ends after so many; without an argument, never
 
 #include <chrono>
-#include <cstdlib>
 
+#include "arguments.hpp"
 #include "ping_stack.hpp"
 
 int main(int argc, char** argv) {
   using clock = std::chrono::steady_clock;
-  const long limit = argc > 1 ? std::atol(argv[1]) : -1;
+  const long limit = number_of(argc, argv, 1, -1);
 
   ping_stack stack;
   stack.tun().rx(0).disable_call();

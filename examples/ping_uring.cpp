@@ -8,8 +8,8 @@
 #include <liburing.h>
 #include <poll.h>
 
-#include <cstdlib>
 
+#include "arguments.hpp"
 #include "ping_stack.hpp"
 
 constexpr std::uint16_t pairs = 2;
@@ -25,7 +25,7 @@ static bool watch(io_uring& ring, int descriptor, std::uint64_t mark) {
 }
 
 int main(int argc, char** argv) {
-  const long limit = argc > 1 ? std::atol(argv[1]) : -1;
+  const long limit = number_of(argc, argv, 1, -1);
 
   io_uring ring;
   if (const int failed = io_uring_queue_init(64, &ring, 0); failed < 0) {

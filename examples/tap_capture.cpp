@@ -10,12 +10,12 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <span>
 #include <utility>
 #include <vkring/device.hpp>
 #include <vkring/fmt.hpp>  // which pcapng.hpp needs: the build goes by what a program includes
 
+#include "arguments.hpp"
 #include "pcapng.hpp"
 
 int main(int argc, char** argv) {
@@ -23,7 +23,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "tap_capture FILE [FRAMES]: FILE is missing\n");
     return 2;
   }
-  const long limit = argc > 2 ? std::atol(argv[2]) : -1;
+  const long limit = number_of(argc, argv, 2, -1);
 
   auto file = pcapng_file::create(argv[1], vkring::link_layer::ethernet).value();
   const std::uint32_t rx = file.add_queue("tap0 rx 0").value();

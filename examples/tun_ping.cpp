@@ -13,10 +13,11 @@
 #include <utility>
 #include <vkring/device.hpp>
 
+#include "arguments.hpp"
 #include "ping_stack.hpp"  // handle
 
 int main(int argc, char** argv) {
-  const long limit = argc > 1 ? std::atol(argv[1]) : -1;
+  const long limit = number_of(argc, argv, 1, -1);
 
   vkring::device_config config;
   config.name = "tun0";

@@ -152,7 +152,7 @@ TEMPLATE_TEST_CASE("device queues: rings of sizes of their own", "", split, pack
       return refused ? "" : refused.error().message();
     };
     sizes[1].rx = 0;
-    CHECK(refusal().find("queue-size=0") != std::string::npos);
+    CHECK(refusal().find("queue-size=0 of pair 1") != std::string::npos);
     sizes.pop_back();
     CHECK(refusal().find("3 sizes") != std::string::npos);
   }

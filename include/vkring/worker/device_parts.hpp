@@ -233,9 +233,14 @@ struct device_parts {
                   "one for each of the " + std::to_string(wanted.wanted.queue_pairs) +
                       " queue pairs, or none");
     }
-    for (const ring_sizes& each : sizes) {
-      if (auto good = Layout::ring_type::check_size(each.tx); !good) return good;
-      if (auto good = Layout::ring_type::check_size(each.rx); !good) return good;
+    for (std::size_t pair = 0; pair != sizes.size(); ++pair) {
+      for (const std::uint32_t size : {sizes[pair].tx, sizes[pair].rx}) {
+        auto good = Layout::ring_type::check_size(size);
+        if (!good) {
+          good.error().object += " of pair " + std::to_string(pair);
+          return good;
+        }
+      }
     }
     return {};
   }
