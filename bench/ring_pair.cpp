@@ -14,6 +14,8 @@
 // csum (each frame asks for a checksum), tight (the parts of the ring share lines), pages (each part on
 // pages of its own), huge (ring and buffers on huge pages).
 //
+// All names end in /real_time; --benchmark_list_tests lists them.
+//
 // Counter: `frames_per_s`. Everything that is sent has to arrive as it was, or the program ends with
 // status 1. bench/ring_pair.sh makes tables of it.
 

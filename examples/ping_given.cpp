@@ -24,14 +24,14 @@ static std::vector<vkring::fd> queues_from(std::string_view socket) {
   socket.copy(where.sun_path, sizeof where.sun_path - 1);
   const vkring::fd helper(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   vkring::sys_result(::connect(helper.get(), reinterpret_cast<sockaddr*>(&where), sizeof where),
-                     "connect", socket, "is tun_helper there, and may you write to its socket?")
+                     "connect", socket, "is tun_helper there? It serves one program. May you write to its socket?")
       .value();
   return vkring::receive_parcel(helper.get(), 0, 1).value().fds;
 }
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "ping_given SOCKET [ANSWERS]\n");
+    std::fprintf(stderr, "ping_given SOCKET [ANSWERS]: SOCKET is missing\n");
     return 2;
   }
   const long limit = number_of(argc, argv, 2, -1);

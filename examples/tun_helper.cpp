@@ -24,7 +24,7 @@
 static vkring::result<void> serve(std::string_view socket, std::string_view name,
                                   std::string_view address) {
   const auto prefix = vkring::parse_ip_prefix(address);
-  if (!prefix) return vkring::fail(EINVAL, "parse", address, "it is no address like 10.8.0.1/24");
+  if (!prefix) return vkring::fail(EINVAL, "parse", address, "an address and the length of its prefix, like 10.8.0.1/24");
   auto tun = vkring::tap::open(
       {.name = std::string(name), .mode = vkring::tap_mode::tun, .exclusive = true});
   if (!tun) return vkring::fail(tun.error());
