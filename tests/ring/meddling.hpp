@@ -12,6 +12,7 @@
 #include <vkring/ring/shared.hpp>
 
 #include "invariant.hpp"
+#include "plain_words.hpp"
 
 namespace vkring::test {
 
@@ -46,7 +47,7 @@ struct meddler {
   }
 };
 
-struct meddling : direct {
+struct meddling : plain_words<meddling> {
   template <std::unsigned_integral T>
   [[nodiscard]] static T load(const T& word) noexcept {
     meddler& other = meddler::get();
@@ -67,22 +68,6 @@ struct meddling : direct {
     invariant(meddler::within(meddler::get().may_store, &word, sizeof word),
               "a store to a word of the other side");
     direct::store(word, value);
-  }
-  template <std::unsigned_integral T>
-  static void publish_avail(T& word, T value) noexcept {
-    store(word, value);
-  }
-  template <std::unsigned_integral T>
-  [[nodiscard]] static T observe_avail(const T& word) noexcept {
-    return load(word);
-  }
-  template <std::unsigned_integral T>
-  static void publish_used(T& word, T value) noexcept {
-    store(word, value);
-  }
-  template <std::unsigned_integral T>
-  [[nodiscard]] static T observe_used(const T& word) noexcept {
-    return load(word);
   }
 };
 

@@ -10,6 +10,8 @@
 #include <vector>
 #include <vkring/ring/shared.hpp>
 
+#include "plain_words.hpp"
+
 namespace vkring::test {
 
 /// What a ring did to shared memory: each word is to be loaded once in an operation, because the
@@ -49,7 +51,7 @@ struct watch_book {
   }
 };
 
-struct watching : direct {
+struct watching : plain_words<watching> {
   /// A new operation: words may be loaded afresh.
   static void begin() { watch_book::get().loaded.clear(); }
 
@@ -62,22 +64,6 @@ struct watching : direct {
   static void store(T& word, T value) noexcept {
     watch_book::get().store(&word, sizeof word);
     direct::store(word, value);
-  }
-  template <std::unsigned_integral T>
-  static void publish_avail(T& word, T value) noexcept {
-    store(word, value);
-  }
-  template <std::unsigned_integral T>
-  [[nodiscard]] static T observe_avail(const T& word) noexcept {
-    return load(word);
-  }
-  template <std::unsigned_integral T>
-  static void publish_used(T& word, T value) noexcept {
-    store(word, value);
-  }
-  template <std::unsigned_integral T>
-  [[nodiscard]] static T observe_used(const T& word) noexcept {
-    return load(word);
   }
   // Whoever wants to sleep looks again at what may have come since.
   static void after_kick_enabled() noexcept { begin(); }
