@@ -31,6 +31,7 @@ extern "C" {
 
 #include "heap.hpp"
 #include "http_server.hpp"
+#include "option_pairs.hpp"
 #include "options.hpp"
 #include "tap_netif.hpp"
 
@@ -174,12 +175,7 @@ result<void> serve_by_tapif(http_server& server) {
 
 int main_of(const std::vector<std::string_view>& arguments) {
   const auto wanted = parse(arguments);
-  if (!wanted) {
-    const vkring::error& wrong = wanted.error();
-    std::fprintf(stderr, "%s%s%s: %s\n", wrong.operation.c_str(), wrong.object.empty() ? "" : " ",
-                 wrong.object.c_str(), wrong.hint.c_str());
-    return 2;
-  }
+  if (!wanted) return option_pairs::complain(wanted.error());
   if (wanted->help) {
     std::printf("%s", std::string(help_text()).c_str());
     return 0;

@@ -5,47 +5,45 @@
 #include <iterator>
 #include <utility>
 
+#include "option_pairs.hpp"
+
 namespace lwip_example {
 
-using vkring::fail;
+using option_pairs::usage_error;
+using option_pairs::verdict;
 using vkring::result;
 
 namespace {
 
-// Sets what `value` names. False: it names nothing.
+// Sets what `value` names, one of those that are `allowed`.
 template <class T, std::size_t N>
-bool choose(T& into, std::string_view value, const std::pair<std::string_view, T> (&choices)[N]) {
+verdict choose(T& into, std::string_view value, std::string_view allowed,
+               const std::pair<std::string_view, T> (&choices)[N]) {
   const auto* const found = std::find_if(std::begin(choices), std::end(choices),
                                          [&](const auto& each) { return each.first == value; });
-  if (found == std::end(choices)) return false;
+  if (found == std::end(choices)) return verdict(allowed);
   into = found->second;
-  return true;
+  return {};
 }
 
-struct key {
-  std::string_view name;
-  std::string_view allowed;
-  bool (*set)(options& into, std::string_view value);
-};
-
-constexpr key keys[] = {
-    {"--file", "a path",
-     [](options& o, std::string_view v) {
+constexpr option_pairs::key<options> keys[] = {
+    {"--file",
+     [](options& o, std::string_view v) -> verdict {
        o.file = v;
-       return !v.empty();
+       return v.empty() ? "a path" : "";
      }},
-    {"--netif", "vkring or tapif",
+    {"--netif",
      [](options& o, std::string_view v) {
-       return choose(o.own_netif, v, {{"vkring", true}, {"tapif", false}});
+       return choose(o.own_netif, v, "vkring or tapif", {{"vkring", true}, {"tapif", false}});
      }},
-    {"--offloads", "none, csum or tso",
+    {"--offloads",
      [](options& o, std::string_view v) {
-       return choose(o.offload, v,
+       return choose(o.offload, v, "none, csum or tso",
                      {{"none", offloads::none}, {"csum", offloads::csum}, {"tso", offloads::tso}});
      }},
-    {"--backend", "auto, vhost-net or worker",
+    {"--backend",
      [](options& o, std::string_view v) {
-       return choose(o.backend, v,
+       return choose(o.backend, v, "auto, vhost-net or worker",
                      {{"auto", vkring::backend_kind::automatic},
                       {"vhost-net", vkring::backend_kind::vhost},
                       {"worker", vkring::backend_kind::worker}});
@@ -55,26 +53,15 @@ constexpr key keys[] = {
 }  // namespace
 
 result<options> parse(const std::vector<std::string_view>& arguments) {
-  constexpr auto invalid = std::errc::invalid_argument;
-  options parsed;
-  for (std::size_t i = 0; i < arguments.size(); i += 2) {
-    const std::string_view name = arguments[i];
-    if (name == "--help") {
-      parsed.help = true;
-      return parsed;
-    }
-    const auto* const found = std::find_if(std::begin(keys), std::end(keys),
-                                           [&](const key& each) { return each.name == name; });
-    if (found == std::end(keys)) return fail(invalid, name, "", "not known: see --help");
-    if (i + 1 == arguments.size()) return fail(invalid, name, "", "needs a value");
-    const std::string_view value = arguments[i + 1];
-    if (!found->set(parsed, value)) return fail(invalid, name, value, found->allowed);
-    // lwIP's own does none of them, and opens the TAP itself.
-    if (!parsed.own_netif && (name == "--offloads" || name == "--backend")) {
-      return fail(invalid, name, value, "not with --netif tapif");
+  auto parsed = option_pairs::read(keys, arguments);
+  if (!parsed || parsed->help) return parsed;
+  // lwIP's own does none of them, and opens the TAP itself.
+  for (std::size_t i = 0; !parsed->own_netif && i < arguments.size(); i += 2) {
+    if (arguments[i] == "--offloads" || arguments[i] == "--backend") {
+      return usage_error(arguments[i], arguments[i + 1], "not with --netif tapif");
     }
   }
-  if (parsed.file.empty()) return fail(invalid, "--file", "", "needed: what to serve");
+  if (parsed->file.empty()) return usage_error("--file", "", "needed: what to serve");
   return parsed;
 }
 

@@ -15,6 +15,7 @@
 #include <vkring/kernel/fd.hpp>
 #include <vkring/kernel/sys.hpp>
 
+#include "option_pairs.hpp"
 #include "options.hpp"
 #include "session.hpp"
 
@@ -46,12 +47,7 @@ result<void> run(const options& wanted) {
 
 int main_of(const std::vector<std::string_view>& arguments) {
   const auto parsed = parse(arguments);
-  if (!parsed) {
-    const vkring::error& wrong = parsed.error();
-    std::fprintf(stderr, "%s%s%s: %s\n", wrong.operation.c_str(), wrong.object.empty() ? "" : " ",
-                 wrong.object.c_str(), wrong.hint.c_str());
-    return 2;
-  }
+  if (!parsed) return option_pairs::complain(parsed.error());
   if (parsed->help) {
     std::printf("%s", std::string(help_text()).c_str());
     return 0;

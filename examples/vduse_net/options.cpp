@@ -1,29 +1,22 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "options.hpp"
 
-#include <algorithm>
 #include <charconv>
-#include <iterator>
 #include <vkring/kernel/tap_options.hpp>
 #include <vkring/ring/packed.hpp>
 #include <vkring/ring/split.hpp>
 
+#include "option_pairs.hpp"
+
 namespace vduse_net {
 
-using vkring::fail;
+using option_pairs::usage_error;
+using option_pairs::verdict;
 using vkring::feature;
 using vkring::feature_set;
 using vkring::result;
 
 namespace {
-
-// What a setter answers: empty when the value is good, else what is allowed.
-using verdict = std::string;
-
-struct key {
-  std::string_view name;
-  verdict (*set)(options& into, std::string_view value);
-};
 
 verdict set_name(std::string& into, std::string_view value) {
   into = value;
@@ -45,7 +38,7 @@ verdict set_switch(bool& into, std::string_view value) {
   return into || value == "off" ? "" : "on or off";
 }
 
-constexpr key keys[] = {
+constexpr option_pairs::key<options> keys[] = {
     {"--name", [](options& o, std::string_view v) { return set_name(o.name, v); }},
     {"--tap", [](options& o, std::string_view v) { return set_name(o.tap, v); }},
     {"--layout", set_layout},
@@ -56,11 +49,6 @@ constexpr key keys[] = {
     {"--mergeable", [](options& o, std::string_view v) { return set_switch(o.mergeable, v); }},
     {"--offloads", [](options& o, std::string_view v) { return set_switch(o.offloads, v); }},
 };
-
-tl::unexpected<vkring::error> usage_error(std::string_view option, std::string_view value,
-                                          std::string_view allowed) {
-  return fail(std::errc::invalid_argument, option, value, allowed);
-}
 
 }  // namespace
 
@@ -80,25 +68,12 @@ feature_set options::offered() const noexcept {
 }
 
 result<options> parse(const std::vector<std::string_view>& arguments) {
-  options parsed;
-  for (std::size_t i = 0; i < arguments.size(); i += 2) {
-    const std::string_view name = arguments[i];
-    if (name == "--help") {
-      parsed.help = true;
-      return parsed;
-    }
-    const auto* const found = std::find_if(std::begin(keys), std::end(keys),
-                                           [&](const key& each) { return each.name == name; });
-    if (found == std::end(keys)) return usage_error(name, "", "not known: see --help");
-    if (i + 1 == arguments.size()) return usage_error(name, "", "needs a value");
-    const std::string_view value = arguments[i + 1];
-    const verdict allowed = found->set(parsed, value);
-    if (!allowed.empty()) return usage_error(name, value, allowed);
-  }
-  const auto sized = parsed.packed ? vkring::packed_ring::check_size(parsed.queue_size)
-                                   : vkring::split_ring::check_size(parsed.queue_size);
+  auto parsed = option_pairs::read(keys, arguments);
+  if (!parsed || parsed->help) return parsed;
+  const auto sized = parsed->packed ? vkring::packed_ring::check_size(parsed->queue_size)
+                                    : vkring::split_ring::check_size(parsed->queue_size);
   if (!sized) {
-    return usage_error("--queue-size", std::to_string(parsed.queue_size), sized.error().hint);
+    return usage_error("--queue-size", std::to_string(parsed->queue_size), sized.error().hint);
   }
   return parsed;
 }

@@ -24,6 +24,7 @@ usage '--file: needed: what to serve'
 usage '--offloads all: none, csum or tso' --file x --offloads all
 usage '--backend: needs a value' --file x --backend
 usage '--offloads csum: not with --netif tapif' --file x --netif tapif --offloads csum
+usage '--offloads csum: not with --netif tapif' --file x --offloads csum --netif tapif
 usage '--port: not known: see --help' --port 80
 
 make_netns stack
